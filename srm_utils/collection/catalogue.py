@@ -1,0 +1,157 @@
+"""The catalogue: which notebooks there are, read from the notebooks' own metadata."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from srm_utils.collection.profiles import nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Notebook:
+    """One notebook of the collection, as its own metadata (`metadata.srm`) and parameters cell describe it.
+
+    `name` is the path below the notebooks folder without its ending; `minutes` and `memory` (GB) are what the
+    notebook states for each kind of profile; `parameters` are the names and defaults of its parameters cell.
+    """
+
+    name: str
+    path: Path
+    title: str = ""
+    topic: str = ""
+    techniques: tuple[str, ...] = ()
+    papers: tuple[str, ...] = ()
+    prerequisites: tuple[str, ...] = ()
+    minutes: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, float] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+
+def notebooks_dir() -> Path:
+    """The folder of the collection's notebooks: the checkout's, or the copy an installed package carries."""
+    package = Path(__file__).resolve().parents[1]
+    checkout = package.parent
+    if (checkout / "pyproject.toml").is_file() and (checkout / "notebooks").is_dir():
+        return checkout / "notebooks"
+    return package / "_notebooks"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A notebook's JSON. Raises ValueError with one sentence when the file is missing or damaged."""
+    try:
+        nb = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(nb["cells"], list):
+            raise TypeError
+    except FileNotFoundError:
+        raise ValueError(f"There is no notebook at {path}; `srm list` shows the collection's.") from None
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ValueError(f"{path} is not a readable notebook; restore it from version control.") from None
+    return nb
+
+
+def cell_source(cell: dict[str, Any]) -> str:
+    """A cell's source as one string (the file format allows a list of lines)."""
+    source = cell.get("source", "")
+    return source if isinstance(source, str) else "".join(source)
+
+
+def parameters_of(nb: dict[str, Any]) -> dict[str, Any]:
+    """Names and default values of the cell tagged `parameters`; only literals count.
+
+    >>> cell = {"metadata": {"tags": ["parameters"]}, "source": "seed = 0\\nsplit: str = 'test'"}
+    >>> parameters_of({"cells": [cell]})
+    {'seed': 0, 'split': 'test'}
+    """
+    found: dict[str, Any] = {}
+    for cell in nb["cells"]:
+        if "parameters" not in cell.get("metadata", {}).get("tags", []):
+            continue
+        try:
+            statements = ast.parse(cell_source(cell)).body
+        except SyntaxError:
+            raise ValueError("The notebook's parameters cell is not valid Python; give it literals only.") from None
+        for statement in statements:
+            if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
+                target: ast.expr = statement.targets[0]
+            elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+                target = statement.target
+            else:
+                continue
+            if isinstance(target, ast.Name) and statement.value is not None:
+                try:
+                    found[target.id] = ast.literal_eval(statement.value)
+                except ValueError:
+                    continue
+    return found
+
+
+def read_notebook(path: Path, root: Path) -> Notebook:
+    """The catalogue entry of the notebook at `path`, named relative to `root`."""
+    nb = read_json(path)
+    meta = nb.get("metadata", {}).get("srm", {})
+    return Notebook(
+        name=path.relative_to(root).with_suffix("").as_posix(),
+        path=path,
+        title=meta.get("title", path.stem),
+        topic=meta.get("topic", ""),
+        techniques=tuple(meta.get("techniques", ())),
+        papers=tuple(meta.get("papers", ())),
+        prerequisites=tuple(meta.get("prerequisites", ())),
+        minutes=dict(meta.get("minutes", {})),
+        memory=dict(meta.get("memory", {})),
+        parameters=parameters_of(nb),
+    )
+
+
+def read_catalogue(root: Path | None = None) -> list[Notebook]:
+    """All notebooks below `root` (default: the collection), in the order of their paths.
+
+    Raises FileNotFoundError when there is none.
+    """
+    folder = Path(root) if root is not None else notebooks_dir()
+    paths = [p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+    if not paths:
+        raise FileNotFoundError(f"There are no notebooks in {folder}; give another folder with --notebooks.")
+    # 00_tour and 01_landscape open the collection, then the parts in the order of their numbers.
+    return [read_notebook(p, folder) for p in sorted(paths, key=lambda p: (len(p.relative_to(folder).parts), p))]
+
+
+def find(names: Sequence[str], catalogue: Sequence[Notebook]) -> list[Notebook]:
+    """The notebooks that `names` pick, in catalogue order; all of them when `names` is empty.
+
+    A name is a path or the start of one (`2_inference/21`), a number (`21`), a topic, or a technique.
+    Raises ValueError for a name that picks none, naming the nearest.
+
+    >>> book = Notebook("2_inference/21_chain_of_thought", Path("x.ipynb"), topic="inference")
+    >>> [n.name for n in find(["21"], [book])] == [n.name for n in find(["inference"], [book])]
+    True
+    """
+    if not names:
+        return list(catalogue)
+    picked: set[str] = set()
+    for name in names:
+        wanted = name.removesuffix(".ipynb").removeprefix("notebooks/").removeprefix("./").lower()
+        hits = {n.name for n in catalogue if wanted and _matches(wanted, n)}
+        if not hits:
+            known: dict[str, str] = {}
+            for n in catalogue:
+                known |= dict.fromkeys((n.name, n.name.rsplit("/", 1)[-1], n.topic, *n.techniques), n.name)
+            close = list(dict.fromkeys(known[k] for k in nearest(wanted, known)))
+            raise ValueError(f"No notebook is called {name!r}; the nearest are {', '.join(close[:5])}.")
+        picked |= hits
+    return [n for n in catalogue if n.name in picked]
+
+
+def _matches(wanted: str, notebook: Notebook) -> bool:
+    path = notebook.name.lower()
+    stem = path.rsplit("/", 1)[-1]
+    words = {notebook.topic.lower(), *(t.lower() for t in notebook.techniques)}
+    if wanted.isdigit():
+        # A number is exact: `2` is the part 2_inference, not every notebook that begins with a 2.
+        return wanted in {part.split("_", 1)[0] for part in path.split("/")}
+    return path.startswith(wanted) or stem.startswith(wanted) or wanted in words or stem.partition("_")[2] == wanted

@@ -1,0 +1,394 @@
+"""The `srm` command. Every heavy import stays inside the command that needs it, so that help comes at once."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from srm_utils.collection.papers_cli import papers_app
+
+
+class Commands(TyperGroup):
+    """All commands, with one place where errors become one sentence and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command. Exit codes: 1 something failed, 2 something was asked wrongly, 130 Ctrl-C."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _say("Interrupted. What was finished is kept; the same command with --resume goes on from there.")
+            raise typer.Exit(130) from None
+        except (typer.Exit, typer.Abort, typer.TyperException):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            _say(_sentence(error))
+            asked_wrongly = isinstance(error, (ValueError, FileNotFoundError, LookupError))
+            raise typer.Exit(2 if asked_wrongly else 1) from None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, ModuleNotFoundError):
+        return f"The package {error.name!r} is missing; install again with `pip install .` or `make run`."
+    if isinstance(error, OSError) and error.errno is not None:
+        from srm_utils.collection.execute import disk_sentence
+
+        return disk_sentence(error)
+    text = " ".join(str(error).split())
+    ours = isinstance(error, (ValueError, OSError, RuntimeError)) or type(error).__module__.startswith("srm_utils")
+    if ours and text:
+        return text
+    return f"Something unexpected went wrong ({type(error).__name__}: {text}); `srm --debug` shows where."
+
+
+def _say(text: str) -> None:
+    typer.echo(text, err=True)
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="The survey you can run: list, run and report the notebooks, and train the models they use.\n\n"
+    "\b\nFirst steps:\n"
+    "  srm list                      what there is\n"
+    "  srm run 00 --profile smoke    one notebook, in seconds\n"
+    "  srm run                       all of them, in parallel\n"
+    "  srm report                    where the results are",
+)
+check_app = typer.Typer(no_args_is_help=True, help="Check that the bundled models are fit.")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machine.")
+app.add_typer(check_app, name="check")
+app.add_typer(bench_app, name="bench")
+app.add_typer(papers_app, name="papers")
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NAMES", help="Notebooks: a number (21), a path (2_inference), a topic or a technique."),
+]
+NotebooksFolder = Annotated[Path | None, typer.Option("--notebooks", help="Another folder of notebooks.")]
+Out = Annotated[Path, typer.Option("--out", help="The folder that holds the runs.")]
+ProfileName = Annotated[
+    str | None,
+    typer.Option("--profile", help="smoke, cpu (default), study, gpu, or gpu:MODEL (preset, hub id, folder)."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every notebook (default 0).")]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--parameter", metavar="NAME VALUE", help="A notebook parameter; repeat for more."),
+]
+JobsAtOnce = Annotated[int | None, typer.Option("--jobs", "-j", help="Notebooks at once (default: the cores).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run: only what is missing, failed or changed.")]
+RunId = Annotated[str | None, typer.Option("--id", help="The run's name (default: the time; to --resume, the newest).")]
+Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds a notebook may take (default: no limit).")]
+Memory = Annotated[float | None, typer.Option("--memory", help="GB a notebook may use (default: its share).")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, such as tcp://host:8786."),
+]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from srm_utils import __version__
+
+        typer.echo(f"srm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+@app.command("list")
+def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> None:
+    """List the notebooks and what they teach.
+
+    \b
+    Examples:
+      srm list
+      srm list inference
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from srm_utils.collection.catalogue import find, read_catalogue
+
+    found = find(names or [], read_catalogue(notebooks))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("notebook", no_wrap=True, min_width=max(len(n.name) for n in found))
+    for heading in ("title", "min (cpu)", "techniques"):
+        table.add_column(heading)
+    for notebook in found:
+        minutes = f"{notebook.minutes['cpu']:g}" if "cpu" in notebook.minutes else ""
+        table.add_row(notebook.name, notebook.title, minutes, ", ".join(notebook.techniques))
+    # Piped, a line is as long as it needs.
+    Console(width=None if sys.stdout.isatty() else 400).print(table)
+
+
+def _finish(ended: Any) -> None:
+    """Say what a run came to, and leave with the code that says so."""
+    typer.echo(f"Report: {ended.folder / 'index.html'}")
+    if ended.resumed:
+        _say(f"{ended.resumed} notebook{'s' * (ended.resumed > 1)} taken over from before.")
+    failed = [status for status in ended.failures if status.state == "failed"]
+    if failed:
+        _say(f"{len(failed)} of {len(ended.statuses)} notebooks failed:")
+        for status in failed:
+            _say(f"  {status.label}, cell {status.cell} of {status.cells}: {status.error}")
+    if ended.interrupted:
+        _say(f"Interrupted; go on with: srm run --resume --id {ended.folder.name}")
+        raise typer.Exit(130)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _pairs(parameters: list[str] | None) -> dict[str, str]:
+    """`name=value` options as a dictionary."""
+    return dict(p.split("=", 1) for p in parameters or [])
+
+
+@app.command()
+def run(
+    names: Names = None,
+    profile: ProfileName = None,
+    seed: Seed = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="How many seeds, from --seed on (default 1).")] = None,
+    jobs: JobsAtOnce = None,
+    resume: Resume = False,
+    parameters: Parameters = None,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    scheduler: Scheduler = None,
+    run_id: RunId = None,
+    out: Out = Path("runs"),
+    notebooks: NotebooksFolder = None,
+) -> None:
+    """Run notebooks in parallel and write runs/<id>/index.html.
+
+    \b
+    Examples:
+      srm run
+      srm run 21 22 --profile smoke
+      srm run 22 -p n_samples 32 --seeds 3
+      srm run --resume
+      srm run --profile gpu:qwen3-1.7b
+      srm run --scheduler tcp://10.0.0.5:8786
+    """
+    from srm_utils.collection import runner
+
+    _finish(
+        runner.run(
+            names,
+            profile=profile,
+            seed=seed,
+            seeds=seeds,
+            parameters=_pairs(parameters),
+            jobs=jobs,
+            resume=resume,
+            run_id=run_id,
+            timeout=timeout,
+            memory=memory,
+            scheduler=scheduler,
+            out=out,
+            notebooks=notebooks,
+        )
+    )
+
+
+@app.command()
+def confirm(
+    names: Names = None,
+    profile: ProfileName = None,
+    seed: Seed = None,
+    jobs: JobsAtOnce = None,
+    resume: Resume = False,
+    timeout: Timeout = None,
+    memory: Memory = None,
+    scheduler: Scheduler = None,
+    run_id: RunId = None,
+    out: Out = Path("runs"),
+    notebooks: NotebooksFolder = None,
+) -> None:
+    """Run every claim on the reserved split.
+
+    Every notebook with claims runs once, with split=confirm. These are the published verdicts; they go to
+    runs/<id>/confirmed.json and notebooks/confirmed.json.
+
+    \b
+    Examples:
+      srm confirm
+      srm confirm 21
+    """
+    from srm_utils.collection.confirm import confirm as confirm_claims
+
+    ended = confirm_claims(
+        names,
+        profile=profile,
+        seed=seed,
+        jobs=jobs,
+        resume=resume,
+        run_id=run_id,
+        timeout=timeout,
+        memory=memory,
+        scheduler=scheduler,
+        out=out,
+        notebooks=notebooks,
+    )
+    verdicts = json.loads((ended.folder / "confirmed.json").read_text())["claims"]
+    for claim in verdicts:
+        typer.echo(f"{claim['verdict']:<13} {claim['claim']}")
+    _finish(ended)
+
+
+@app.command()
+def report(
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Write a run's report again, and say where it is.
+
+    \b
+    Examples:
+      srm report
+      srm report 2026-01-31-120000-cpu
+    """
+    from srm_utils.collection import runner
+    from srm_utils.collection.report import write_report
+
+    folder = out / run_id if run_id else runner.latest_run(out)
+    if not (folder / "run.json").is_file():
+        have = ", ".join(sorted(p.parent.name for p in out.glob("*/run.json"))[-5:])
+        hint = f"there are {have}" if have else "start one with `srm run`"
+        raise FileNotFoundError(f"There is no run {run_id!r} in {out}; {hint}.")
+    runner.collect(folder, runner.read_statuses(folder))
+    typer.echo(f"Report: {write_report(folder)}")
+
+
+@app.command()
+def pretrain(
+    member: Annotated[str, typer.Argument(help="A member of the family, as `srm models` lists them.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Folder to write (default: the bundled one).")] = None,
+    steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps instead of the member's own.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
+    resume: Annotated[bool, typer.Option(help="Go on from an interrupted training in the same folder.")] = True,
+) -> None:
+    """Train a member of the bundled family.
+
+    \b
+    Examples:
+      srm pretrain base
+      srm pretrain base --out mine --steps 200
+    """
+    from srm_utils.models.pretrain import pretrain as train
+
+    folder = train(member, out, steps=steps, device=device, resume=resume)
+    typer.echo(f"Trained: {folder}")
+
+
+@app.command()
+def models() -> None:
+    """List the bundled models and their roles.
+
+    \b
+    Examples:
+      srm models
+    """
+    from srm_utils.models.pretrain import FAMILY, family_folder
+
+    for name, member in FAMILY.items():
+        weights = family_folder() / name / "model.safetensors"
+        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "not trained here"
+        typer.echo(f"{name:<16} {size:<18} {member.role}")
+
+
+@check_app.command("family")
+def check_family_command() -> None:
+    """Check the five conditions that make the family fit to learn on, and print each with its figure.
+
+    \b
+    Examples:
+      srm check family
+    """
+    from srm_utils.training.family_check import check_family, freeze
+
+    # The cards name the weights they speak of.
+    freeze()
+    if not check_family():
+        raise typer.Exit(1)
+
+
+@bench_app.command("sampler")
+def bench_sampler_command() -> None:
+    """The sampler against `model.generate` on the same prompts, then tokens a second against batch size.
+
+    \b
+    Examples:
+      srm bench sampler
+    """
+    from srm_utils.sampling.bench import bench_sampler
+
+    bench_sampler()
+
+
+@app.command()
+def publish(
+    run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,
+    out: Out = Path("runs"),
+) -> None:
+    """Put a run's outputs into the collection's notebooks, for committing.
+
+    \b
+    Examples:
+      srm run && srm publish
+    """
+    from srm_utils.collection import runner
+    from srm_utils.collection.publish import publish as put
+
+    for name in put(out / run_id if run_id else runner.latest_run(out)):
+        typer.echo(f"Published: {name}")
+
+
+def join_parameters(arguments: list[str]) -> list[str]:
+    """`-p name value`, as papermill has it, in the one-word form `-p name=value` that is also accepted.
+
+    Raises ValueError for a name without a value.
+
+    >>> join_parameters(["run", "-p", "n", "3", "-p", "style=cot"])
+    ['run', '-p', 'n=3', '-p', 'style=cot']
+    """
+    joined: list[str] = []
+    rest = list(arguments)
+    while rest:
+        joined.append(rest.pop(0))
+        if joined[-1] in ("-p", "--parameter"):
+            if not rest or ("=" not in rest[0] and len(rest) == 1):
+                raise ValueError("-p takes a name and a value, such as `-p n_samples 32`.")
+            name = rest.pop(0)
+            joined.append(name if "=" in name else f"{name}={rest.pop(0)}")
+    return joined
+
+
+def main() -> None:
+    """The command line's entry point."""
+    try:
+        arguments = join_parameters(sys.argv[1:])
+    except ValueError as error:
+        _say(str(error))
+        raise SystemExit(2) from None
+    app(args=arguments, prog_name="srm")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""`srm confirm`: every claim once, on the reserved split; those verdicts are the published ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from srm_utils.collection.catalogue import find, notebooks_dir, read_catalogue
+from srm_utils.collection.execute import write_text
+from srm_utils.collection.runner import Run, run
+
+
+def confirm(names: Sequence[str] | None = None, *, notebooks: Path | None = None, **options: Any) -> Run:
+    """Run the notebooks that have claims with `split="confirm"` and write their verdicts.
+
+    `names` pick among them; `options` are those of `runner.run`. The verdicts go to `confirmed.json` in the run's
+    folder and beside the notebooks, where the claims of notebooks that did not run keep their entries.
+    Raises ValueError when none of the notebooks has a claim, or one with claims has no parameter `split`.
+    """
+    from srm_utils.evaluation.claims import load_claims, wording
+
+    root = Path(notebooks) if notebooks is not None else notebooks_dir()
+    catalogue = read_catalogue(root)
+    claims = {claim.id: claim for claim in load_claims(root / "claims.yaml")}
+    claiming = {book.name for claim in claims.values() for book in find([claim.notebook], catalogue)}
+    picked = [book.name for book in find(names or [], catalogue) if book.name in claiming]
+    if not picked:
+        raise ValueError("None of these notebooks has a claim; `notebooks/claims.yaml` lists the claims.")
+    ended = run(picked, parameters={"split": "confirm"}, notebooks=root, **options)
+    header = json.loads((ended.folder / "run.json").read_text())
+    about = {"run": header["id"], "profile": header["settings"]["profile"], "seed": header["settings"]["seed"]}
+    about |= {k: header[k] for k in ("version", "commit", "machine")}
+    verdicts = []
+    for line in (ended.folder / "records.jsonl").read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        claim = claims.get(record["claim_id"])
+        if claim is None or record["verdict"] is None:
+            continue
+        measured = {k: record[k] for k in ("verdict", "value", "low", "high", "n", "model")}
+        stated = claim.model_dump(include={"paper", "sentence", "type", "scope", "metric", "margin"})
+        words = {"wording": wording(claim.scope, record["verdict"])}
+        verdicts.append({"claim": claim.id, "notebook": record["label"], **stated, **measured, **words, **about})
+    write_text(ended.folder / "confirmed.json", json.dumps({"claims": verdicts}, indent=1) + "\n")
+    published = root / "confirmed.json"
+    before = json.loads(published.read_text(encoding="utf-8"))["claims"] if published.is_file() else []
+    merged = {c["claim"]: c for c in before if c["claim"] in claims} | {c["claim"]: c for c in verdicts}
+    ordered = [merged[i] for i in claims if i in merged]
+    write_text(published, json.dumps({"claims": ordered}, indent=1) + "\n")
+    return ended

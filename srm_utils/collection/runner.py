@@ -1,0 +1,459 @@
+"""The runner: many notebooks on the cores of this machine, or on a dask scheduler, each at its own risk.
+
+A run is a folder, `runs/<id>/`: `run.json` (settings, command, commit, machine), the executed notebooks and their
+HTML, `status/` (how each ended, written here and nowhere else), `records.jsonl` and `results.parquet` (what the
+notebooks measured) and `index.html`. What is finished stays finished, whatever happens to the rest.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import srm_utils
+from srm_utils.collection.catalogue import Notebook, cell_source, find, read_catalogue, read_json
+from srm_utils.collection.execute import Job, Status, disk_sentence, execute, export_html, write_text
+from srm_utils.collection.profiles import get_profile, nearest
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An ended run: its folder, how each notebook ended, how many were taken over, and whether Ctrl-C ended it."""
+
+    folder: Path
+    statuses: tuple[Status, ...]
+    resumed: int = 0
+    interrupted: bool = False
+
+    @property
+    def failures(self) -> tuple[Status, ...]:
+        """The notebooks that did not complete."""
+        return tuple(s for s in self.statuses if s.state != "completed")
+
+
+@cache
+def code_version() -> str:
+    """A hash of the installed package: its code, its bundled models and its bibliography.
+
+    >>> len(code_version())
+    32
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    package = Path(srm_utils.__file__).resolve().parent
+    for path in sorted(package.rglob("*")):
+        parts = path.relative_to(package).parts
+        if path.is_file() and "__pycache__" not in parts and parts[0] != "_notebooks":
+            digest.update("/".join(parts).encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def job_key(notebook: Notebook, parameters: dict[str, Any]) -> str:
+    """A hash of all that decides a notebook's outcome: its cells, its parameters, the claims, the package."""
+    nb = read_json(notebook.path)
+    cells = [(c["cell_type"], cell_source(c), c.get("metadata", {}).get("tags", [])) for c in nb["cells"]]
+    file = notebook.path.parents[len(Path(notebook.name).parts) - 1] / "claims.yaml"
+    claims = file.read_text(encoding="utf-8") if file.is_file() else ""
+    text = json.dumps([cells, parameters, claims, code_version()], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def parse_parameter(notebook: Notebook, name: str, value: Any) -> Any:
+    """A `-p name value` as the notebook's parameters cell wants it.
+
+    Raises ValueError when the notebook has no such parameter, or the value is of another type than the default.
+
+    >>> parse_parameter(Notebook("n", Path("n.ipynb"), parameters={"rate": 0.5}), "rate", "1e-3")
+    0.001
+    """
+    if name not in notebook.parameters:
+        close = ", ".join(nearest(name, notebook.parameters))
+        have = f"the nearest are {close}" if close else "it has none"
+        raise ValueError(f"The notebook {notebook.name} has no parameter {name!r}; {have}.")
+    default = notebook.parameters[name]
+    if isinstance(value, str) and not isinstance(default, str):
+        with contextlib.suppress(ValueError, SyntaxError):
+            value = ast.literal_eval(value)
+        value = {"true": True, "false": False}.get(value.lower(), value) if isinstance(value, str) else value
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if value is not None and default is not None and type(value) is not type(default):
+        raise ValueError(
+            f"The parameter {name!r} of {notebook.name} takes a value like {default!r} "
+            f"({type(default).__name__}), not {value!r}."
+        )
+    return value
+
+
+def machine() -> dict[str, Any]:
+    """The class of this machine, without its name."""
+    from dask.system import CPU_COUNT
+    from distributed.system import MEMORY_LIMIT
+
+    return {
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "cores": CPU_COUNT,
+        "memory_gb": round(MEMORY_LIMIT / 1e9, 1),
+        "python": platform.python_version(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout the package runs from, with `+` when files differ from it; None outside one."""
+    here = Path(srm_utils.__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return None
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        git = ["git", "-C", str(here)]
+        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+        return head + ("+" if dirty.strip() else "")
+    return None
+
+
+def latest_run(out: Path) -> Path:
+    """The newest run's folder in `out`. Raises FileNotFoundError when there is none."""
+    runs = [p.parent for p in out.glob("*/run.json")]
+    if not runs:
+        raise FileNotFoundError(f"There is no run in {out}; start one with `srm run`.")
+    return max(runs, key=lambda folder: json.loads((folder / "run.json").read_text())["created"])
+
+
+def read_statuses(folder: Path) -> list[Status]:
+    """How the notebooks of a run ended, by label."""
+    found = [Status(**json.loads(p.read_text())) for p in (folder / "status").rglob("*.json")]
+    return sorted(found, key=lambda s: (s.label.count("/"), s.label))
+
+
+def expected_seconds(notebook: Notebook, profile: str, out: Path) -> float | None:
+    """How long a notebook should take: as in the last run with this profile, else as it states itself."""
+    past = []
+    for path in out.glob(f"*/status/**/{Path(notebook.name).name}.json"):
+        with contextlib.suppress(ValueError, TypeError, OSError):
+            status = Status(**json.loads(path.read_text()))
+            ran = (status.notebook, status.state, status.parameters.get("profile"))
+            if ran == (notebook.name, "completed", profile):
+                past.append((path.stat().st_mtime, status.seconds))
+    if past:
+        return max(past)[1]
+    minutes = notebook.minutes.get(profile.partition(":")[0])
+    return None if minutes is None else 60.0 * minutes
+
+
+def plan(
+    notebooks: Sequence[Notebook],
+    folder: Path,
+    settings: dict[str, Any],
+    *,
+    threads: int = 1,
+    timeout: float | None = None,
+    memory: float | None = None,
+) -> list[Job]:
+    """The jobs of a run: every notebook with every seed, parameters checked against its own parameters cell."""
+    jobs = []
+    for seed in range(settings["seed"], settings["seed"] + settings["seeds"]):
+        for notebook in notebooks:
+            wanted = {"profile": settings["profile"], "seed": seed}
+            # A notebook need not know `profile` and `seed` (a map of the field has neither); all else it must.
+            given = {k: v for k, v in wanted.items() if k in notebook.parameters}
+            given |= {k: parse_parameter(notebook, k, v) for k, v in settings["parameters"].items()}
+            label = notebook.name if settings["seeds"] == 1 else f"seed-{seed}/{notebook.name}"
+            jobs.append(
+                Job(
+                    notebook=notebook.name,
+                    label=label,
+                    source=str(notebook.path.resolve()),
+                    folder=str(folder.resolve()),
+                    parameters=given,
+                    key=job_key(notebook, given),
+                    threads=threads,
+                    expected=expected_seconds(notebook, settings["profile"], folder.parent),
+                    timeout=timeout,
+                    memory=memory,
+                )
+            )
+    return jobs
+
+
+@contextlib.contextmanager
+def connect(jobs: int, scheduler: str | None) -> Iterator[Any]:
+    """A dask client: on the scheduler at an address, else on `jobs` worker processes of our own."""
+    import logging
+
+    import dask
+    from distributed import Client, LocalCluster
+
+    if scheduler is not None:
+        try:
+            client = Client(scheduler, timeout="15s", set_as_default=False)
+        except (OSError, ValueError):
+            raise RuntimeError(
+                f"No dask scheduler answers at {scheduler}; "
+                "start one with `dask scheduler` and give the address it prints."
+            ) from None
+        with client:
+            yield client
+        return
+    quiet = {
+        # A notebook that took its worker down once is not given another: it failed, and only it.
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.worker.memory.terminate": False,
+        "distributed.comm.timeouts.connect": "60s",
+    }
+    with tempfile.TemporaryDirectory(prefix="srm", ignore_cleanup_errors=True) as scratch, dask.config.set(quiet):
+        cluster = LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address=None,
+            local_directory=scratch,
+            silence_logs=logging.CRITICAL,
+        )
+        with cluster, Client(cluster, set_as_default=False) as client:
+            client.register_plugin(_deaf_to_interrupts())
+            yield client
+
+
+def _deaf_to_interrupts() -> Any:
+    from distributed import WorkerPlugin
+
+    class DeafToInterrupts(WorkerPlugin):
+        """Ctrl-C reaches every process of the terminal; the runner alone answers it and stops the workers in order."""
+
+        def setup(self, worker: Any) -> None:
+            import signal
+
+            with contextlib.suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return DeafToInterrupts()
+
+
+def run(
+    names: Sequence[str] | None = None,
+    *,
+    profile: str | None = None,
+    seed: int | None = None,
+    seeds: int | None = None,
+    parameters: dict[str, Any] | None = None,
+    jobs: int | None = None,
+    resume: bool = False,
+    run_id: str | None = None,
+    timeout: float | None = None,
+    memory: float | None = None,
+    scheduler: str | None = None,
+    out: Path = Path("runs"),
+    notebooks: Path | None = None,
+) -> Run:
+    """Run notebooks and report on them.
+
+    `names` pick notebooks (all by default, see `catalogue.find`); `profile` is "cpu" by default; `seeds` runs each
+    with `seed`, `seed + 1`, …; `jobs` is how many run at once (default: the cores); `timeout` is seconds for a
+    notebook; `memory` is GB for a notebook (default: its share of nine tenths of the machine's); `scheduler` is the
+    address of a dask scheduler whose workers see the same folders; `out` holds the runs. With `resume` the run
+    `run_id` (default: the newest) goes on, with the settings it had where none are given, and only what is missing,
+    failed or changed runs again.
+
+    A notebook that fails costs only itself. Raises ValueError for unknown names, profiles or parameters,
+    FileNotFoundError when there is nothing to run or resume, RuntimeError when no scheduler answers.
+    """
+    out = Path(out)
+    asked = {"names": names or None, "profile": profile, "seed": seed, "seeds": seeds, "parameters": parameters or None}
+    settings: dict[str, Any] = {"names": [], "profile": "cpu", "seed": 0, "seeds": 1, "parameters": {}}
+    folder: Path | None = None
+    if resume:
+        folder = out / run_id if run_id else latest_run(out)
+        if not (folder / "run.json").is_file():
+            raise FileNotFoundError(f"There is no run {run_id!r} in {out}; `srm run` starts a new one.")
+        settings = json.loads((folder / "run.json").read_text())["settings"]
+    settings |= {k: v for k, v in asked.items() if v is not None}
+    settings["names"] = list(settings["names"])
+    if settings["seeds"] < 1:
+        raise ValueError(f"--seeds is how many seeds to run, at least 1, not {settings['seeds']}.")
+    if jobs is not None and jobs < 1:
+        raise ValueError(f"--jobs is how many notebooks run at once, at least 1, not {jobs}.")
+    chosen = get_profile(settings["profile"])
+    if chosen.device == "cuda" and scheduler is None:
+        chosen.setup()
+    picked = find(settings["names"], read_catalogue(notebooks))
+    facts = machine()
+    at_once = min(jobs or facts["cores"], len(picked) * settings["seeds"])
+    if folder is None:
+        folder = out / (run_id or f"{datetime.now():%Y-%m-%d-%H%M%S}-{settings['profile'].partition(':')[0]}")
+        if (folder / "run.json").exists():
+            raise ValueError(f"The run {folder} exists; add --resume to go on with it, or choose another --id.")
+    limit = memory * 1e9 if memory is not None else 0.9 * facts["memory_gb"] * 1e9 / at_once
+    planned = plan(picked, folder, settings, threads=chosen.threads, timeout=timeout, memory=limit)
+    header = {
+        "id": folder.name,
+        "created": datetime.now().astimezone().isoformat(),
+        "command": " ".join(["srm", *sys.argv[1:]]),
+        "settings": settings,
+        "version": srm_utils.__version__,
+        "commit": commit(),
+        "machine": facts,
+        "planned": [j.label for j in planned],
+    }
+    write_text(folder / "run.json", json.dumps(header, indent=1))
+    before = {s.label: s for s in read_statuses(folder)}
+    kept = [before[j.label] for j in planned if _finished(j, before.get(j.label))]
+    labels = {s.label for s in kept}
+    todo = [j for j in planned if j.label not in labels]
+    done, interrupted = _dispatch(todo, at_once, scheduler) if todo else ([], False)
+    statuses = {s.label: s for s in (*kept, *done)}
+    ended = Run(folder, tuple(statuses[j.label] for j in planned if j.label in statuses), len(kept), interrupted)
+    collect(folder, ended.statuses)
+    from srm_utils.collection.report import write_report
+
+    write_report(folder)
+    return ended
+
+
+def _finished(job: Job, status: Status | None) -> bool:
+    """Whether a job need not run again: it completed, from the same source, parameters and package."""
+    return status is not None and status.state == "completed" and status.key == job.key and job.output.is_file()
+
+
+def _dispatch(jobs: Sequence[Job], at_once: int, scheduler: str | None) -> tuple[list[Status], bool]:
+    """Run jobs, longest first; returns how each ended and whether Ctrl-C ended them."""
+    from srm_utils.collection.display import Display
+
+    folder = Path(jobs[0].folder)
+    for job in jobs:
+        # What ran from other sources says nothing any more; its output stays until the job begins again.
+        (folder / "status" / f"{job.label}.json").unlink(missing_ok=True)
+    jobs[0].stop.unlink(missing_ok=True)
+    waiting = sorted(jobs, key=lambda j: -(j.expected or 0.0))
+    running: dict[Any, Job] = {}
+    done: list[Status] = []
+    interrupted = False
+    at_once = min(at_once, len(jobs))
+    with Display(jobs, at_once) as display, connect(at_once, scheduler) as client:
+        if scheduler is not None:
+            _check_workers(client, jobs[0])
+        give_up = float("inf")
+        while running or (waiting and not interrupted):
+            try:
+                # Workers of a scheduler of someone else's come and go.
+                slots = sum(client.nthreads().values()) if scheduler is not None else at_once
+                display.at_once = max(1, slots)
+                while waiting and not interrupted and len(running) < slots:
+                    job = waiting.pop(0)
+                    for stale in (job.output, job.html, job.progress):
+                        stale.unlink(missing_ok=True)
+                    running[client.submit(execute, job, key=f"srm-{job.key}-{time.time_ns()}", pure=False)] = job
+                    display.begin(job)
+                for future in [f for f in running if f.done()]:
+                    status = _outcome(future, running.pop(future))
+                    # A result that dask still holds is computed again when the worker that holds it dies.
+                    future.release()
+                    done.append(_record(status, folder))
+                    display.end(status)
+                display.update(running.values())
+                if time.monotonic() > give_up:
+                    raise KeyboardInterrupt
+                time.sleep(0.1)
+            except KeyboardInterrupt:
+                if interrupted:
+                    # The second Ctrl-C, or a kernel that would not stop: leave it, and say so.
+                    why = "It was interrupted; run again with --resume."
+                    done += [_record(_lost(j, "interrupted", why), folder) for j in running.values()]
+                    break
+                interrupted = True
+                give_up = time.monotonic() + 20
+                jobs[0].stop.parent.mkdir(parents=True, exist_ok=True)
+                jobs[0].stop.touch()
+                display.say("Stopping: keeping what is finished and the partial outputs …")
+    jobs[0].stop.unlink(missing_ok=True)
+    return done, interrupted
+
+
+def _check_workers(client: Any, job: Job) -> None:
+    """Raise RuntimeError when a scheduler has no worker, or workers without our package or our folders."""
+    try:
+        client.wait_for_workers(1, timeout=30)
+        seen = client.run(os.path.isfile, str(Path(job.folder) / "run.json"))
+        versions = set(client.run(code_version).values())
+    except TimeoutError:
+        raise RuntimeError("The scheduler has no workers; start some with `dask worker ADDRESS`.") from None
+    except ImportError as error:
+        raise RuntimeError(f"A worker cannot import {error.name}; start it where this package is installed.") from None
+    if not all(seen.values()):
+        blind = next(w for w, ok in seen.items() if not ok)
+        raise RuntimeError(f"The worker {blind} cannot see {job.folder}; give a shared folder with --out.")
+    if versions != {code_version()}:
+        raise RuntimeError("A worker has another version of this package; install the same one on every machine.")
+
+
+def _lost(job: Job, state: Any, error: str) -> Status:
+    """The status of a job whose worker can no longer tell: as far as its last progress report says."""
+    cell, cells = 0, 0
+    with contextlib.suppress(OSError, ValueError):
+        progress = json.loads(job.progress.read_text())
+        cell, cells = progress["cell"], progress["cells"]
+    if job.output.is_file():
+        with contextlib.suppress(OSError):
+            export_html(job.output, job.html)
+    return Status(job.notebook, job.label, state, job.key, job.parameters, cell, cells, error=error)
+
+
+def _outcome(future: Any, job: Job) -> Status:
+    """What a finished future says of its job."""
+    if future.status == "finished":
+        return future.result()
+    from distributed import KilledWorker
+
+    error = future.exception() if future.status == "error" else None
+    if error is None or isinstance(error, KilledWorker):
+        return _lost(job, "failed", "Its worker process died, as it does when it is killed; run again with --resume.")
+    return _lost(job, "failed", f"Its worker could not run it: {type(error).__name__}: {str(error).splitlines()[0]}")
+
+
+def _record(status: Status, folder: Path) -> Status:
+    """Write how a job ended. On a full disk the status itself says so, and the run goes on."""
+    try:
+        write_text(folder / "status" / f"{status.label}.json", status.to_json())
+    except OSError as error:
+        return Status(status.notebook, status.label, "failed", status.key, error=disk_sentence(error))
+    return status
+
+
+def collect(folder: Path, statuses: Sequence[Status]) -> list[dict[str, Any]]:
+    """Gather what the completed notebooks measured into `records.jsonl` and `results.parquet`; returns the records."""
+    from srm_utils.evaluation.results import read_results
+
+    header = json.loads((folder / "run.json").read_text())
+    records, rows = [], []
+    for status in statuses:
+        if status.state != "completed":
+            continue
+        about = {"run": header["id"], "label": status.label, "version": header["version"], "commit": header["commit"]}
+        about["machine"] = json.dumps(header["machine"])
+        for result in read_results(folder / f"{status.label}.ipynb"):
+            records.append(about | result.to_record())
+            rows.append(about | result.to_row())
+    write_text(folder / "records.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+    table = folder / "results.parquet"
+    table.unlink(missing_ok=True)
+    if rows:
+        import pandas
+
+        part = folder / ".results.parquet.part"
+        pandas.DataFrame(rows).to_parquet(part, index=False)
+        os.replace(part, table)
+    return records

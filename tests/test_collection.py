@@ -1,0 +1,622 @@
+"""The collection: profiles, catalogue, and runs in which kernels, workers, memory, time, disk and people fail.
+
+Runs go through the real command line in processes of their own, on tiny notebooks, from a copy of the package, so
+that its code can be changed too.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from srm_utils.collection import execute as execution
+from srm_utils.collection import runner
+from srm_utils.collection.catalogue import Notebook, find, parameters_of, read_catalogue
+from srm_utils.collection.profiles import PROFILES, get_profile
+from srm_utils.collection.report import write_report
+
+Make = Callable[..., Path]
+
+# Many processes start here, which a busy machine makes slow.
+pytestmark = pytest.mark.timeout(600)
+
+RECORD = """
+from srm_utils.evaluation.results import Result, record
+from srm_utils.sampling.completion import Cost
+def result(**more):
+    about = dict(notebook="00_ok", technique="vote", metric="accuracy", value=0.75, low=0.6, high=0.9, n=40)
+    about |= dict(model="base", profile=profile, seed=seed, cost=Cost(generated_tokens=120.0, flops=2.5e9, seconds=0.5))
+    record(Result(**about | more))
+result()
+"""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A folder that holds a copy of the package, without the bundled weights."""
+    folder = tmp_path_factory.mktemp("package")
+    skip = shutil.ignore_patterns("family", "__pycache__")
+    shutil.copytree(root / "srm_utils", folder / "srm_utils", ignore=skip)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(package: Path) -> dict[str, str]:
+    """The environment of every process here: the copied package first."""
+    return {**os.environ, "PYTHONPATH": str(package), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+
+
+def srm(environment: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line."""
+    command = [sys.executable, "-m", "srm_utils.collection.cli", *arguments]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280)
+
+
+def statuses(folder: Path) -> dict[str, dict[str, Any]]:
+    """The runner's own record of each notebook, by label."""
+    return {s.label: {**json.loads(s.to_json())} for s in runner.read_statuses(folder)}
+
+
+def outputs(path: Path) -> str:
+    """All text a notebook printed."""
+    cells = json.loads(path.read_text())["cells"]
+    return "".join("".join(o.get("text", [])) for c in cells for o in c.get("outputs", []))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 200) -> Any:
+    """The condition's value, once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.1)
+    raise AssertionError("It did not come to pass in time.")
+
+
+def started(folder: Path, label: str, cell: int) -> dict[str, Any] | None:
+    """The progress of a notebook that has begun code cell `cell`."""
+    path = next(iter(folder.glob(f"*/progress/{label}.json")), None)
+    seen = json.loads(path.read_text()) if path else {}
+    return seen if seen.get("cell", 0) >= cell else None
+
+
+# ---- profiles and catalogue ------------------------------------------------------------------------------
+
+
+def test_profiles_differ_in_size_and_device() -> None:
+    sizes = [get_profile(name).n_problems for name in ("smoke", "cpu", "study")]
+    assert sizes == sorted(set(sizes))
+    assert {p.name for p in PROFILES.values()} == {"smoke", "cpu", "study", "gpu"}
+    assert get_profile("gpu").device == "cuda" and get_profile("cpu").device == "cpu"
+    assert get_profile("gpu:qwen3-1.7b").base == "Qwen/Qwen3-1.7B-Base"
+    assert get_profile("gpu:./my-model").instruct == "./my-model"
+    assert get_profile("cpu", n_samples=3, bits=None) == PROFILES["cpu"].__class__("cpu", n_samples=3)
+
+
+@pytest.mark.parametrize("wrong", ["smok", "cpu:qwen3-0.6b", ""])
+def test_unknown_profile_names_the_nearest(wrong: str) -> None:
+    with pytest.raises(ValueError, match="There is no profile .* did you mean .*smoke|cpu"):
+        get_profile(wrong)
+
+
+def test_unknown_profile_field_names_the_nearest() -> None:
+    with pytest.raises(ValueError, match="no field 'n_problem'; did you mean n_problems"):
+        get_profile("cpu", n_problem=3)
+
+
+def test_setup_sets_seed_and_threads_and_wants_its_gpu() -> None:
+    import torch
+
+    profile = get_profile("smoke").setup(seed=7)
+    first = torch.rand(3)
+    assert profile.setup(seed=7) is profile and torch.equal(torch.rand(3), first)
+    assert torch.get_num_threads() == 1
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="needs an NVIDIA GPU.*profile='cpu'"):
+            get_profile("gpu").setup()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, make_notebook: Make) -> Path:
+    """Four notebooks that are only read."""
+    make_notebook(tmp_path / "00_tour.ipynb", [], title="Tour", topic="tour", minutes={"cpu": 2})
+    make_notebook(tmp_path / "2_inference/21_chain.ipynb", [], topic="inference", techniques=["chain of draft"])
+    make_notebook(
+        tmp_path / "2_inference/22_voting.ipynb", [], "seed = 0\nrate = 0.5\nname: str = 'a'", topic="inference"
+    )
+    make_notebook(tmp_path / "1_training/12_tuning.ipynb", [], topic="training")
+    make_notebook(tmp_path / ".ipynb_checkpoints/22_voting-checkpoint.ipynb", [])
+    return tmp_path
+
+
+def test_catalogue_reads_metadata_and_finds(shelf: Path) -> None:
+    books = read_catalogue(shelf)
+    names = ["00_tour", "1_training/12_tuning", "2_inference/21_chain", "2_inference/22_voting"]
+    assert [b.name for b in books] == names
+    assert books[0].title == "Tour" and books[0].minutes == {"cpu": 2}
+    assert books[3].parameters == {"seed": 0, "rate": 0.5, "name": "a"}
+
+    def found(*asked: str) -> list[str]:
+        return [b.name for b in find(asked, books)]
+
+    assert found() == names
+    assert (
+        found("21")
+        == found("2_inference/21")
+        == found("chain of draft")
+        == found("notebooks/2_inference/21_chain.ipynb")
+    )
+    assert found("2") == found("inference") == names[2:]
+    assert found("voting", "00") == ["00_tour", "2_inference/22_voting"]
+    with pytest.raises(ValueError, match="No notebook is called 'votin'; the nearest are 2_inference/22_voting"):
+        find(["22_votin", "votin"][1:], books)
+
+
+def test_unreadable_notebooks_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no notebooks in"):
+        read_catalogue(tmp_path)
+    (tmp_path / "torn.ipynb").write_text('{"cells": [')
+    with pytest.raises(ValueError, match="torn.ipynb is not a readable notebook"):
+        read_catalogue(tmp_path)
+
+
+def test_parameters_are_literals_only() -> None:
+    cell = {"metadata": {"tags": ["parameters"]}, "source": ["a = 1\n", "b = a + 1\n", "c, d = 1, 2\n", "e = [1, 'x']"]}
+    assert parameters_of({"cells": [{"source": "z = 1"}, cell]}) == {"a": 1, "e": [1, "x"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "parsed"),
+    [
+        ("seed", "3", 3),
+        ("rate", "1", 1.0),
+        ("rate", 0.25, 0.25),
+        ("name", "12", "12"),
+        ("flag", "true", True),
+        ("free", "x", "x"),
+    ],
+)
+def test_parameters_take_the_type_of_their_default(name: str, value: Any, parsed: Any) -> None:
+    book = Notebook("n", Path("n.ipynb"), parameters={"seed": 0, "rate": 0.5, "name": "a", "flag": False, "free": None})
+    got = runner.parse_parameter(book, name, value)
+    assert got == parsed and type(got) is type(parsed)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("sed", "1", "no parameter 'sed'; the nearest are seed"),
+        ("seed", "many", "takes a value like 0 .int., not 'many'"),
+    ],
+)
+def test_bad_parameters_are_one_sentence(name: str, value: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        runner.parse_parameter(Notebook("n", Path("n.ipynb"), parameters={"seed": 0, "rate": 0.5}), name, value)
+
+
+# ---- one run in which everything fails -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def disaster(
+    tmp_path_factory: pytest.TempPathFactory, make_notebook: Make, environment: dict[str, str]
+) -> tuple[Path, Any]:
+    """A run of good notebooks beside a failing one, a killed kernel, a killed worker, a greedy and a damaged one."""
+    home = tmp_path_factory.mktemp("disaster")
+    books, before = home / "books", "print('before')"
+    make_notebook(books / "00_ok.ipynb", [RECORD, "result(technique='draft', claim_id='gap', verdict='supported')"])
+    make_notebook(books / "1_bad/11_fails.ipynb", [before, "1 / 0", "print('after')"])
+    make_notebook(books / "1_bad/12_kernel.ipynb", [before, "import os\nos.kill(os.getpid(), 9)"])
+    kill_worker = (
+        "import os, time\nopen('kernel', 'w').write(str(os.getpid()))\nos.kill(os.getppid(), 9)\ntime.sleep(60)"
+    )
+    make_notebook(books / "1_bad/13_worker.ipynb", [before, kill_worker])
+    greedy = "import time\nheld = []\nwhile True:\n    held.append(b'x' * 20_000_000)\n    time.sleep(0.05)"
+    make_notebook(books / "1_bad/15_greedy.ipynb", [before, greedy])
+    make_notebook(books / "1_bad/16_damaged.ipynb", [RECORD.replace("result()", "from IPython.display import display"),
+                  "display({'application/vnd.srm.result+json': {'value': 1}}, raw=True)"])  # fmt: skip
+    make_notebook(books / "2_last.ipynb", ["import os\nprint(profile, os.environ['OMP_NUM_THREADS'], os.getcwd())"])
+    options = ["--profile", "smoke", "--timeout", "300", "--memory", "0.5", "--jobs", "2", "--id", "one"]
+    done = srm(environment, home, "run", "--notebooks", str(books), *options)
+    return home / "runs" / "one", done
+
+
+FATES = {
+    "00_ok": ("completed", None),
+    "1_bad/11_fails": ("failed", "ZeroDivisionError: division by zero"),
+    "1_bad/12_kernel": ("failed", "Its kernel died"),
+    "1_bad/13_worker": ("failed", "Its worker process died"),
+    "1_bad/15_greedy": ("failed", "It used more than its share of the memory"),
+    "1_bad/16_damaged": ("failed", "The result recorded in cell 4 is damaged"),
+    "2_last": ("completed", None),
+}
+
+
+def test_each_failure_costs_only_its_notebook(disaster: tuple[Path, Any]) -> None:
+    folder, done = disaster
+    assert done.returncode == 1, done.stderr
+    seen = statuses(folder)
+    assert seen.keys() == FATES.keys()
+    for label, (state, error) in FATES.items():
+        assert seen[label]["state"] == state, (label, seen[label])
+        assert (seen[label]["error"] or "").startswith(error or ""), seen[label]
+    # Failing cells are counted as the executed notebook shows them: the parameters given are its second cell.
+    assert (seen["1_bad/11_fails"]["cell"], seen["1_bad/11_fails"]["cells"]) == (4, 5)
+    assert (seen["00_ok"]["cell"], seen["00_ok"]["cells"]) == (4, 4)
+    assert seen["1_bad/15_greedy"]["peak_bytes"] > 0.5e9 > seen["00_ok"]["peak_bytes"] > 1e7
+
+
+def test_failures_are_named_on_the_terminal(disaster: tuple[Path, Any]) -> None:
+    _, done = disaster
+    assert "5 of 7 notebooks failed:" in done.stderr
+    assert "1_bad/11_fails, cell 4 of 5: ZeroDivisionError: division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "00_ok completed" in done.stderr
+    assert "one/index.html" in done.stdout
+
+
+def test_partial_output_is_kept(disaster: tuple[Path, Any]) -> None:
+    folder, _ = disaster
+    for label in ("11_fails", "12_kernel", "13_worker", "15_greedy"):
+        assert "before" in outputs(folder / "1_bad" / f"{label}.ipynb"), label
+        assert "before" in (folder / "1_bad" / f"{label}.html").read_text(), label
+    assert "after" not in outputs(folder / "1_bad/11_fails.ipynb")
+
+
+def test_no_kernel_outlives_its_worker(disaster: tuple[Path, Any]) -> None:
+    folder, _ = disaster
+    pid = int((folder / "1_bad" / "kernel").read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+
+
+def test_kernels_run_one_thread_in_their_output_folder(disaster: tuple[Path, Any]) -> None:
+    folder, _ = disaster
+    assert outputs(folder / "2_last.ipynb").split() == ["smoke", "1", str(folder)]
+    assert not list(folder.rglob("k-*"))
+
+
+def test_results_are_collected(disaster: tuple[Path, Any]) -> None:
+    import pandas
+
+    folder, _ = disaster
+    records = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert [(r["label"], r["technique"], r["claim_id"], r["verdict"]) for r in records] == [
+        ("00_ok", "vote", None, None),
+        ("00_ok", "draft", "gap", "supported"),
+    ]
+    table = pandas.read_parquet(folder / "results.parquet")
+    assert list(table["value"]) == [0.75, 0.75] and list(table["flops"]) == [2.5e9, 2.5e9]
+    header = json.loads((folder / "run.json").read_text())
+    assert set(table["run"]) == {"one"} and header["machine"]["cores"] >= 1
+
+
+def test_the_report_shows_scores_failures_and_links(disaster: tuple[Path, Any]) -> None:
+    folder, _ = disaster
+    page = (folder / "index.html").read_text()
+    assert "2 of 7" in page and "ZeroDivisionError: division by zero" in page
+    assert "in cell 4 of 5" in page
+    for label in FATES:
+        assert f'href="{label}.html"' in page and (folder / f"{label}.html").is_file(), label
+    for figure in ("0.75", "0.6 … 0.9", "2.5 G", "120", "supported"):
+        assert figure in page, figure
+    # The page stands alone: it loads nothing, and what a notebook wrote stays text.
+    assert "src=" not in page and "http" not in page.replace("http-equiv", "")
+
+
+def test_the_report_escapes_what_notebooks_say(disaster: tuple[Path, Any], tmp_path: Path) -> None:
+    folder, _ = disaster
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    path = copy / "status" / "1_bad" / "11_fails.json"
+    path.write_text(path.read_text().replace("division by zero", "<script>alert(1)</script>"))
+    page = write_report(copy).read_text()
+    assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
+
+
+# ---- resume ----------------------------------------------------------------------------------------------
+
+
+def test_resume_reruns_what_is_missing_failed_or_changed(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books, clock = tmp_path / "books", "import time\nprint(time.time_ns())"
+    for name in "abd":
+        make_notebook(books / f"{name}.ipynb", [clock])
+    make_notebook(books / "c.ipynb", ["raise ValueError('not yet')"])
+    folder = tmp_path / "runs" / "one"
+    assert srm(environment, tmp_path, "run", "--resume").returncode == 2
+    first = srm(environment, tmp_path, "run", "--notebooks", str(books), "--profile", "smoke", "--id", "one")
+    assert first.returncode == 1 and statuses(folder)["c"]["error"] == "ValueError: not yet"
+    printed = {n: outputs(folder / f"{n}.ipynb") for n in "abcd"}
+    # One repaired, one changed, one lost; a stays.
+    make_notebook(books / "c.ipynb", [clock])
+    make_notebook(books / "b.ipynb", [clock, "print('changed')"])
+    (folder / "d.ipynb").unlink()
+    again = srm(environment, tmp_path, "run", "--resume", "--notebooks", str(books))
+    assert again.returncode == 0 and "1 notebook taken over" in again.stderr, again.stderr
+    assert {n for n in "abcd" if outputs(folder / f"{n}.ipynb") != printed[n]} == {"b", "c", "d"}
+    assert statuses(folder)["c"]["parameters"] == {"profile": "smoke", "seed": 0}
+
+
+def test_a_key_is_source_parameters_claims_and_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = shelf / "00_tour.ipynb"
+
+    def key(seed: int = 0) -> str:
+        return runner.job_key(read_catalogue(shelf)[0], {"seed": seed})
+
+    monkeypatch.setattr(runner, "code_version", lambda: "1")
+    keys = [key(), key(1)]
+    nb = json.loads(path.read_text())
+    nb["cells"][0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "old"}]
+    nb["cells"][0]["execution_count"] = 7
+    path.write_text(json.dumps(nb))
+    assert key() == keys[0], "outputs of the source are no part of it"
+    nb["cells"][0]["source"] = "profile = 'cpu'"
+    path.write_text(json.dumps(nb))
+    keys.append(key())
+    (shelf / "claims.yaml").write_text("[]")
+    keys.append(key())
+    monkeypatch.setattr(runner, "code_version", lambda: "2")
+    keys.append(key())
+    assert len(set(keys)) == 5
+
+
+def test_the_package_version_is_its_code(package: Path, environment: dict[str, str]) -> None:
+    def version() -> str:
+        code = "from srm_utils.collection.runner import code_version; print(code_version())"
+        return subprocess.run(
+            [sys.executable, "-c", code], env=environment, cwd=package, capture_output=True, text=True
+        ).stdout
+
+    before = version()
+    assert len(before.strip()) == 32 and version() == before
+    added = package / "srm_utils" / "tasks" / "new_world.py"
+    added.write_text("x = 1\n")
+    assert version() != before
+    added.unlink()
+    assert version() == before
+
+
+def test_seeds_get_folders_of_their_own(shelf: Path) -> None:
+    settings = {"names": [], "profile": "smoke", "seed": 3, "seeds": 2, "parameters": {}}
+    jobs = runner.plan(read_catalogue(shelf)[::3], shelf / "runs" / "x", settings)
+    assert [j.label for j in jobs][::2] == ["seed-3/00_tour", "seed-4/00_tour"]
+    assert {j.parameters["seed"] for j in jobs} == {3, 4} and len({j.key for j in jobs}) == 4
+    assert jobs[0].expected is None
+    cpu = runner.plan(read_catalogue(shelf)[:1], shelf / "runs" / "x", settings | {"profile": "cpu"})
+    assert cpu[0].expected == 120
+
+
+# ---- Ctrl-C ----------------------------------------------------------------------------------------------
+
+
+def test_interrupt_keeps_what_is_done_and_resume_goes_on(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books = tmp_path / "books"
+    make_notebook(books / "a.ipynb", ["print('a')"], minutes={"smoke": 9})
+    wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.1)"
+    make_notebook(books / "b.ipynb", ["print('half')", wait, "print('whole')"])
+    make_notebook(books / "c.ipynb", ["print('c')"])
+    command = [sys.executable, "-m", "srm_utils.collection.cli", "run", "--notebooks", str(books), "--jobs", "1"]
+    command += ["--profile", "smoke", "--id", "one"]
+    piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+
+    def hear_interrupts() -> None:
+        # A test run in the background ignores SIGINT and would hand that on; a terminal's command does not.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, start_new_session=True, preexec_fn=hear_interrupts, **piped
+    )
+    try:
+        progress = wait_for(lambda: started(tmp_path / "runs", "b", 4))
+        # As a terminal does: to the whole process group.
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=200)
+    finally:
+        process.kill()
+    folder = tmp_path / "runs" / "one"
+    assert process.returncode == 130, said
+    assert "srm run --resume --id one" in said and "Traceback" not in said
+    seen = statuses(folder)
+    assert {k: v["state"] for k, v in seen.items()} == {"a": "completed", "b": "interrupted"}
+    assert "half" in outputs(folder / "b.ipynb")
+    assert "It has not run" in (folder / "index.html").read_text()
+    wait_for(lambda: not psutil.pid_exists(progress["kernel"]), 10)
+    (tmp_path / "go").touch()
+    done = srm(environment, tmp_path, "run", "--resume", "--notebooks", str(books))
+    assert done.returncode == 0, done.stderr
+    assert "1 notebook taken over" in done.stderr and "whole" in outputs(folder / "b.ipynb")
+    assert {v["state"] for v in statuses(folder).values()} == {"completed"} and len(statuses(folder)) == 3
+
+
+# ---- an existing scheduler -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scheduler(tmp_path: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A dask scheduler and two workers, started by hand on this machine."""
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    common = ["--scheduler-file", str(file), "--no-dashboard"]
+
+    def start(*arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*dask, *arguments, *common],
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    processes = [start("scheduler", "--host", "127.0.0.1", "--port", "0")]
+    try:
+        wait_for(file.is_file)
+        for i in range(2):
+            processes.append(
+                start("worker", "--nthreads", "1", "--host", "127.0.0.1", "--local-directory", str(tmp_path / f"w{i}"))
+            )
+        yield json.loads(file.read_text())["address"]
+    finally:
+        for process in reversed(processes):
+            process.kill()
+        for process in processes:
+            process.wait(timeout=20)
+
+
+def test_an_existing_scheduler_runs_them_on_its_workers(
+    scheduler: str, tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books = tmp_path / "books"
+    # Each waits until both have begun: they can only finish on two workers at once.
+    meet = "import os, time\nopen('{0}', 'w').close()\nwhile not os.path.exists('{1}'):\n    time.sleep(0.05)"
+    for me, other in (("a", "b"), ("b", "a")):
+        make_notebook(books / f"{me}.ipynb", [meet.format(me, other), "print(os.getppid())"])
+    die_once = "import os\nif not os.path.exists('died'):\n    open('died', 'w').close()\n    os.kill(os.getppid(), 9)"
+    make_notebook(books / "c.ipynb", [die_once, "print('lived')"])
+    done = srm(environment, tmp_path, "run", "--notebooks", str(books), "--profile", "smoke", "--scheduler", scheduler,
+               "--id", "one", "--timeout", "300")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "one"
+    workers = {outputs(folder / f"{n}.ipynb").strip() for n in "ab"}
+    assert len(workers) == 2 and all(w.isdigit() for w in workers), done.stderr
+    # A worker that died costs the notebook it ran a second start, and none of those it ran before.
+    assert "lived" in outputs(folder / "c.ipynb")
+
+
+def test_no_scheduler_is_one_sentence(tmp_path: Path, make_notebook: Make) -> None:
+    make_notebook(tmp_path / "a.ipynb", [])
+    with pytest.raises(RuntimeError, match="No dask scheduler answers at nonsense://x; start one"):
+        runner.run(["a"], scheduler="nonsense://x", notebooks=tmp_path, out=tmp_path / "runs", profile="smoke")
+
+
+# ---- in this process -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def job(tmp_path: Path, make_notebook: Make) -> execution.Job:
+    """A notebook of two cells."""
+    source = make_notebook(tmp_path / "a.ipynb", ["print('one')", "print('two')"])
+    return execution.Job("a", "part/a", str(source), str(tmp_path / "run"), {"profile": "smoke"}, "key", timeout=120)
+
+
+def test_a_full_disk_costs_only_its_notebook(job: execution.Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, calls = execution.write_text, []
+
+    def full(path: Path, text: str) -> None:
+        calls.append(path)
+        if len(calls) > 5:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, text)
+
+    monkeypatch.setattr(execution, "write_text", full)
+    status = execution.execute(job)
+    assert (status.state, status.error) == (
+        "failed",
+        "The disk is full; free some space, then run again with --resume.",
+    )
+    # What was on the disk before is whole.
+    assert json.loads(job.output.read_text())["cells"]
+    monkeypatch.setattr(execution, "write_text", write)
+    (Path(job.folder) / "status").mkdir()
+    monkeypatch.setattr(runner, "write_text", full)
+    assert runner._record(status, Path(job.folder)).error == status.error
+
+
+def test_an_unfinished_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.json"
+    execution.write_text(path, "old")
+
+    def torn(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", torn)
+    with pytest.raises(OSError, match="No space"):
+        execution.write_text(path, "new")
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_a_time_out_kills_the_kernel_and_keeps_what_it_said(job: execution.Job, make_notebook: Make) -> None:
+    make_notebook(Path(job.source), ["import os\nprint(os.getpid())", "import time\ntime.sleep(600)"])
+    status = execution.execute(replace(job, timeout=8))
+    assert (status.state, status.cell, status.cells) == ("failed", 4, 4)
+    assert (status.error or "").startswith("It ran past its time limit of 8 s")
+    pid = int(outputs(job.output))
+    wait_for(lambda: not psutil.pid_exists(pid), 10)
+
+
+def test_a_missing_kernel_is_one_sentence(job: execution.Job) -> None:
+    nb = json.loads(Path(job.source).read_text())
+    nb["metadata"]["kernelspec"]["name"] = "fortran"
+    Path(job.source).write_text(json.dumps(nb))
+    assert (execution.execute(job).error or "").startswith(
+        "There is no Jupyter kernel 'fortran' here; install ipykernel"
+    )
+
+
+def test_plain_papermill_works_from_any_folder(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    make_notebook(tmp_path / "books" / "a.ipynb", [RECORD], "profile = 'cpu'\nseed = 0")
+    (tmp_path / "else").mkdir()
+    command: Sequence[str] = ("../books/a.ipynb", "out.ipynb", "-p", "profile", "smoke")
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", *command],
+        cwd=tmp_path / "else",
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    from srm_utils.evaluation.results import read_results
+
+    assert [r.profile for r in read_results(tmp_path / "else" / "out.ipynb")] == ["smoke"]
+
+
+# ---- confirm ---------------------------------------------------------------------------------------------
+
+CLAIM = """- id: {0}
+  notebook: {1}
+  paper: wei2022chain
+  sentence: Thinking helps.
+  type: superiority
+  margin: 0.1
+  metric: difference
+  n: 40
+  scope: effect
+"""
+
+
+def test_confirm_runs_claims_on_the_reserved_split(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books = tmp_path / "books"
+    cells = [
+        RECORD.replace("\nresult()", ""),
+        "result(claim_id='gap', metric='difference', verdict='supported' if split == 'confirm' else None)",
+    ]
+    make_notebook(books / "a.ipynb", cells, "profile = 'smoke'\nseed = 0\nsplit = 'test'")
+    make_notebook(books / "b.ipynb", ["1 / 0"])
+    (books / "claims.yaml").write_text(CLAIM.format("gap", "a"))
+    old = {"claim": "gone", "verdict": "supported"}
+    (books / "confirmed.json").write_text(json.dumps({"claims": [old, {"claim": "gap", "verdict": "contradicted"}]}))
+    done = srm(environment, tmp_path, "confirm", "--notebooks", str(books), "--profile", "smoke", "--id", "one")
+    assert done.returncode == 0, done.stderr
+    (verdict,) = json.loads((books / "confirmed.json").read_text())["claims"]
+    # The notebook gives a verdict on the reserved split only, so this shows where it ran; b has no claim and did not.
+    assert (verdict["claim"], verdict["verdict"], verdict["run"]) == ("gap", "supported", "one")
+    assert list(statuses(tmp_path / "runs" / "one")) == ["a"]
+    assert json.loads((tmp_path / "runs" / "one" / "confirmed.json").read_text())["claims"] == [verdict]
