@@ -1,0 +1,204 @@
+"""The words every room shares: `Problem`, `Prompt`, `Grade`, `StepCheck`, and the `Task` contract."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from random import Random
+from typing import Any, Literal
+
+Split = Literal["train", "validation", "test", "confirm"]
+Templates = Literal["train", "held-out"]
+
+#: Share of canonical forms in each split, in hundredths. A form's hash picks its split, so the
+#: splits are disjoint for every seed by construction.
+SPLIT_BOUNDS: dict[str, range] = {
+    "train": range(0, 79),
+    "validation": range(79, 86),
+    "test": range(86, 93),
+    "confirm": range(93, 100),
+}
+
+
+class Grade(StrEnum):
+    """What a grader says of an answer: three outcomes, never an exception."""
+
+    CORRECT = "correct"
+    WRONG = "wrong"
+    UNPARSABLE = "unparsable"
+
+
+@dataclass(frozen=True, slots=True)
+class StepCheck:
+    """One step found in a model's text, judged by the task itself.
+
+    `verdict` is "right", "wrong" (false in itself) or "useless" (true, but the answer does not
+    need it). `start` and `end` are character offsets in the text that was checked.
+    """
+
+    text: str
+    start: int
+    end: int
+    verdict: Literal["right", "wrong", "useless"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem with its gold answer; immutable.
+
+    `canonical` is the structure and the numbers without names or wording: two problems with the
+    same canonical form are the same problem. `facts` holds what the task needs to check steps
+    (JSON values only); `steps` are the gold steps as the chain-of-thought style writes them.
+    """
+
+    id: str
+    task: str
+    question: str
+    answer: str
+    difficulty: int
+    canonical: str
+    steps: tuple[str, ...] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict, hash=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked, before its own template is applied.
+
+    `instruction` is the style trigger ("" leaves the choice to the model), `examples` are
+    (question, answer) pairs shown first, `prefill` is text the answer must begin with.
+    """
+
+    question: str
+    instruction: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
+    prefill: str = ""
+
+    def text(self) -> str:
+        """The plain question-and-answer form that base models read.
+
+        >>> Prompt("What is 2 + 3?", "Answer directly.").text()
+        'Question: What is 2 + 3? Answer directly.\\nAnswer:'
+        """
+        ask = f"{self.question} {self.instruction}".strip()
+        shots = "".join(f"Question: {f'{q} {self.instruction}'.strip()}\nAnswer: {a}\n\n" for q, a in self.examples)
+        answer = f" {self.prefill.strip()}" if self.prefill.strip() else ""
+        return f"{shots}Question: {ask}\nAnswer:{answer}"
+
+
+def split_of(canonical: str) -> Split:
+    """The split that a canonical form belongs to, the same on every machine and seed.
+
+    >>> split_of("chain|5+3-2") in {"train", "validation", "test", "confirm"}
+    True
+    """
+    bucket = int.from_bytes(hashlib.blake2b(canonical.encode(), digest_size=8).digest()) % 100
+    for name, bounds in SPLIT_BOUNDS.items():
+        if bucket in bounds:
+            return name  # type: ignore[return-value]
+    raise AssertionError("SPLIT_BOUNDS must cover 0..99")
+
+
+#: The sentence that asks for a style, said after the question. "" leaves the choice to the model.
+INSTRUCTIONS: dict[str, str] = {
+    "unmarked": "",
+    "direct": "Answer directly.",
+    "cot": "Let us think step by step.",
+    "draft": "Think in short drafts.",
+    "verbose": "Explain every step in full.",
+    "plan": "First make a plan, then solve it.",
+    "decompose": "Break it into smaller questions.",
+    "program": "Write a program.",
+    "tool": "Use the calculator.",
+    "check": "Solve it, then check it.",
+    "retry": "Correct yourself when you are wrong.",
+    "search": "Search for a solution.",
+}
+
+
+class Task(ABC):
+    """Makes problems from a seed and a split, asks them in a style, and grades what comes back.
+
+    A task draws candidates with `draw` and keeps those whose canonical form hashes into the
+    split asked for, so that no seed can leak a form from one split into another.
+    """
+
+    name: str
+    #: styles that `solution` can write, a subset of `INSTRUCTIONS`
+    styles: tuple[str, ...]
+    #: difficulties the bundled family has seen in training, in rising order
+    difficulties: tuple[int, ...]
+    #: a difficulty beyond training, for the unseen-depth test; None where there is none
+    unseen_difficulties: tuple[int, ...] = ()
+
+    @abstractmethod
+    def draw(self, rng: Random, difficulty: int, templates: Templates = "train") -> Problem:
+        """One candidate problem of any split. Its `id` may be empty: `problems` sets it."""
+
+    @abstractmethod
+    def solution(self, problem: Problem, style: str, rng: Random | None = None) -> str:
+        """A gold solution text in a style, ending in "The answer is X."."""
+
+    @abstractmethod
+    def extract(self, text: str) -> str | None:
+        """The final answer stated in a text, normalised; None when there is none."""
+
+    @abstractmethod
+    def matches(self, answer: str, problem: Problem) -> bool:
+        """Whether an extracted answer is right for this problem."""
+
+    def check_steps(self, text: str, problem: Problem) -> list[StepCheck]:
+        """The steps found in a text, each judged by the world's own rules (none by default)."""
+        return []
+
+    def grade(self, text: str, problem: Problem) -> Grade:
+        """Correct, wrong or unparsable; never raises on what a model wrote."""
+        answer = self.extract(text)
+        if answer is None:
+            return Grade.UNPARSABLE
+        return Grade.CORRECT if self.matches(answer, problem) else Grade.WRONG
+
+    def prompt(self, problem: Problem, style: str = "cot", examples: Sequence[tuple[Problem, str]] = ()) -> Prompt:
+        """The prompt for a problem in a style, with worked examples (problem, solution text)."""
+        if style not in INSTRUCTIONS:
+            raise ValueError(f"There is no style {style!r}; choose one of {', '.join(INSTRUCTIONS)}.")
+        return Prompt(problem.question, INSTRUCTIONS[style], tuple((p.question, s) for p, s in examples))
+
+    def problems(
+        self,
+        n: int,
+        *,
+        split: Split = "validation",
+        seed: int = 0,
+        difficulty: int | Sequence[int] | None = None,
+        templates: Templates = "train",
+    ) -> list[Problem]:
+        """`n` problems of a split, distinct by canonical form, difficulties taken in turn.
+
+        Raises ValueError for an unknown split or when the split holds too few forms.
+        """
+        if split not in SPLIT_BOUNDS:
+            raise ValueError(f"There is no split {split!r}; choose one of {', '.join(SPLIT_BOUNDS)}.")
+        wanted = self.difficulties if difficulty is None else difficulty
+        levels = [wanted] if isinstance(wanted, int) else list(wanted)
+        # The split is part of the seed: equal seeds in two splits share no random stream.
+        rng = Random(f"{self.name}/{split}/{seed}/{templates}")
+        seen: set[str] = set()
+        made: list[Problem] = []
+        for i in range(n):
+            level = levels[i % len(levels)]
+            for _ in range(10_000):
+                problem = self.draw(rng, level, templates)
+                if problem.canonical not in seen and split_of(problem.canonical) == split:
+                    break
+            else:
+                raise ValueError(
+                    f"Task {self.name!r} has no more distinct {split} problems of difficulty {level}; "
+                    f"ask for fewer than {n}."
+                )
+            seen.add(problem.canonical)
+            made.append(replace(problem, id=f"{self.name}-{split}-{seed}-{i}"))
+        return made
