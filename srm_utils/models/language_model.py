@@ -1,0 +1,535 @@
+"""`LanguageModel`: tokenizer, weights and sampler in one; `load_model`: from a bundled name, a folder or the hub.
+
+The three ways are one: each is resolved to a local folder, and the folder is loaded.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+import json
+import logging
+import os
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.tasks.problem import Prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Where a base model that knows no end of answer begins to invent the next problem.
+NEXT_QUESTION = "\nQuestion:"
+#: Logits computed at once when scoring, in numbers; bounds the memory of a batch.
+SCORED_LOGITS = 2**26
+#: A folder with none of these has no tokenizer.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Log-probabilities (natural, temperature 1) of a given continuation, one per token, and what they cost."""
+
+    token_ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    cost: Cost
+
+    @property
+    def logprob(self) -> float:
+        """Log-probability of the whole continuation."""
+        return sum(self.logprobs)
+
+
+class LanguageModel:
+    """A causal language model with its tokenizer: `sample` draws continuations, `score` weighs given ones.
+
+    `end_ids` are the tokens that end an answer: those of the generation config and the tokenizer's own.
+    `stop` are strings that end it as well: none for a model with a chat template or with several end
+    tokens (so every bundled one, for which a blank line is an end token), else "\\nQuestion:".
+    `flops_per_token` is twice the parameters a token meets: all but the input embedding, which is looked
+    up and not multiplied (kaplan2020scaling, section 2.1); a tied one counts, as the output layer.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model", bits: int | None = None
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.bits = bits if bits is not None else _bits(model)
+        ends = getattr(model.generation_config, "eos_token_id", None)
+        ends = [ends] if isinstance(ends, int) else list(ends or [])
+        knows_ends = bool(getattr(tokenizer, "chat_template", None)) or len(ends) > 1
+        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        self.end_ids = tuple(dict.fromkeys([*ends, *own]))
+        self.stop = () if knows_ends else (NEXT_QUESTION,)
+
+    # Counted when asked, not once: a trainer may add an adapter to the model in between.
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, as many as before any quantisation packed them; tied ones once."""
+        return sum(_weights(p) for p in self.model.parameters())
+
+    @property
+    def bytes(self) -> int:
+        """Memory of parameters, buffers and quantisation constants as they lie on the device."""
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        for p in self.model.parameters():
+            tensors += _quantisation_constants(p)
+        unique = {(t.data_ptr(), t.numel()): t.numel() * t.element_size() for t in tensors}
+        return sum(unique.values())
+
+    @property
+    def flops_per_token(self) -> float:
+        """FLOPs to process one token, 2 for each weight it is multiplied with."""
+        embedding = self.model.get_input_embeddings().weight
+        output = self.model.get_output_embeddings()
+        tied = output is not None and output.weight is embedding
+        return 2.0 * (self.parameters - (0 if tied else _weights(embedding)))
+
+    @property
+    def device(self) -> str:
+        """Where the weights are, such as "cpu" or "cuda:0"."""
+        return str(self.model.device)
+
+    def __repr__(self) -> str:
+        return (
+            f"LanguageModel({self.name!r}, {self.parameters / 1e6:,.2f} M parameters, {self.bits} bits, "
+            f"{self.bytes / 1e6:,.2f} MB, on {self.device})"
+        )
+
+    def render(self, prompt: Prompt | str) -> str:
+        """The text the model reads: a string as it is, a `Prompt` through the chat template or as plain text.
+
+        In a chat, examples are earlier turns and the prefill opens the answer.
+        """
+        if isinstance(prompt, str):
+            return prompt
+        if not getattr(self.tokenizer, "chat_template", None):
+            return prompt.text()
+        turns = []
+        for question, answer in prompt.examples:
+            turns.append({"role": "user", "content": f"{question} {prompt.instruction}".strip()})
+            turns.append({"role": "assistant", "content": answer})
+        turns.append({"role": "user", "content": f"{prompt.question} {prompt.instruction}".strip()})
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        prefill = prompt.prefill.strip()
+        space = " " if prefill and not text[-1:].isspace() else ""
+        return text + space + prefill
+
+    def encode(self, prompt: Prompt | str) -> list[int]:
+        """Token ids of a rendered prompt; special tokens are added unless the text already begins with them."""
+        text = self.render(prompt)
+        opened = isinstance(prompt, Prompt) and bool(getattr(self.tokenizer, "chat_template", None))
+        opened = opened or bool(self.tokenizer.bos_token and text.startswith(self.tokenizer.bos_token))
+        ids = self.tokenizer(text, add_special_tokens=not opened)["input_ids"]
+        # Some tokenizers close every text; an answer cannot follow an end token.
+        return ids[:-1] if len(ids) > 1 and not opened and ids[-1] == self.tokenizer.eos_token_id else ids
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt | str],
+        n: int = 1,
+        max_new_tokens: int | Sequence[int] = 256,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        progress: bool = False,
+        *,
+        pause_strings: Sequence[str] = (),
+        pause: Callable[[str], str | None] | None = None,
+        max_batch: int | None = None,
+    ) -> list[list[Completion]]:
+        """Draw `n` completions of each prompt; the same seed gives the same ones however they are batched.
+
+        `stop` strings end a completion beside the model's own `stop`. `max_new_tokens` is one number or
+        one a prompt. `temperature=0` takes the likeliest token. When a completion ends in one of
+        `pause_strings`, `pause(text so far)` may return text (a tool's reply) to read before going on.
+        Raises ValueError for settings that mean nothing or a prompt longer than the model can read.
+        """
+        from srm_utils.sampling.engine import sample_tokens
+
+        return sample_tokens(
+            self.model,
+            self.tokenizer,
+            [self.encode(p) for p in _listed(prompts)],
+            n,
+            max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            end_ids=self.end_ids,
+            stop=(*self.stop, *stop),
+            pause_strings=pause_strings,
+            pause=pause,
+            seed=seed,
+            max_batch=max_batch,
+            flops_per_token=self.flops_per_token,
+            model_bytes=self.bytes,
+            progress=progress,
+        )
+
+    def score(self, prompts: Sequence[Prompt | str], completions: Sequence[str | Sequence[int]]) -> list[Scored]:
+        """Log-probabilities of one completion a prompt, given as text or as token ids.
+
+        Token ids (`Completion.token_ids`) are weighed exactly as they were drawn; text is tokenised on
+        its own and joined to the prompt's tokens. Raises ValueError where the two lists differ in length.
+        """
+        import torch
+
+        from srm_utils.sampling.engine import sampling_mode
+
+        prompts = _listed(prompts)
+        if len(prompts) != len(completions):
+            raise ValueError(
+                f"There are {len(prompts)} prompts and {len(completions)} completions; score one completion a prompt."
+            )
+        asked = [self.encode(p) for p in prompts]
+        said = [
+            self.tokenizer(c, add_special_tokens=False)["input_ids"] if isinstance(c, str) else list(c)
+            for c in completions
+        ]
+        if any(not ids for ids in asked):
+            raise ValueError("A prompt has no tokens; give the model at least one to continue from.")
+        vocabulary = self.model.config.get_text_config().vocab_size
+        order = sorted(range(len(asked)), key=lambda i: -len(asked[i]) - len(said[i]))
+        scored: list[Scored | None] = [None] * len(asked)
+        flops, size = self.flops_per_token, self.bytes
+        with sampling_mode(self.model):
+            while order:
+                began = time.perf_counter()
+                width = len(asked[order[0]]) + len(said[order[0]])
+                rows = max(1, min(256, SCORED_LOGITS // (vocabulary * width)))
+                batch, order = order[:rows], order[rows:]
+                # Padding stands to the right, where causal attention never looks.
+                texts = [asked[i] + said[i] for i in batch]
+                ids = torch.tensor([t + [0] * (width - len(t)) for t in texts], device=self.model.device)
+                mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in texts], device=self.model.device)
+                positions = torch.arange(width, device=self.model.device).expand(len(batch), -1)
+                logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
+                logprobs = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None])[:, :, 0].tolist()
+                seconds = (time.perf_counter() - began) / sum(map(len, texts))
+                for row, i in zip(logprobs, batch, strict=True):
+                    start, tokens = len(asked[i]) - 1, len(asked[i]) + len(said[i])
+                    cost = Cost(scored_tokens=tokens, flops=flops * tokens, seconds=seconds * tokens, peak_bytes=size)
+                    scored[i] = Scored(tuple(said[i]), tuple(row[start : start + len(said[i])]), cost)
+        return scored
+
+
+def bundled_models() -> list[str]:
+    """Names of the models that ship with the package.
+
+    >>> "gpt-5" in bundled_models()
+    False
+    """
+    return sorted(p.name for p in _family().iterdir() if (p / "config.json").is_file()) if _family().is_dir() else []
+
+
+def load_model(
+    name_or_path: str | os.PathLike[str],
+    bits: int = 16,
+    device: str = "auto",
+    adapter: str | os.PathLike[str] | None = None,
+    threads: int | None = None,
+) -> LanguageModel:
+    """Load a bundled model by name, a local folder, or a hub id (owner/name), with its tokenizer.
+
+    `bits` 32 is float32; 16 is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower; 8 is
+    LLM.int8 (dettmers2022llmint8); 4 is NF4 with double quantisation (dettmers2023qlora). `device` is
+    "auto" (a GPU if there is one), "cpu" or "cuda". `adapter` is a folder with a LoRA adapter to put on
+    top. `threads` sets torch's threads for the whole process. A download is announced first and never
+    tried when HF_HUB_OFFLINE is set. Every failure is a ValueError, FileNotFoundError, RuntimeError or
+    ConnectionError of one sentence that says what to do.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    if bits not in (4, 8, 16, 32):
+        raise ValueError(f"bits is {bits}; choose 4, 8, 16 or 32.")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    where = _device(device)
+    name = os.fspath(name_or_path)
+    folder = _resolve(name)
+    _check_weights(folder, name)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    except (ValueError, OSError, KeyError) as error:
+        raise ValueError(
+            f"{name!r} has no configuration that this transformers can read ({_first_line(error)}); "
+            "check config.json or upgrade transformers."
+        ) from error
+    _check_causal(config, name)
+    dtype = torch.bfloat16 if bits == 16 and where.startswith("cuda") else torch.float32
+    if bits == 4:
+        compute = torch.bfloat16 if where.startswith("cuda") else torch.float32
+        quantisation = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=compute,
+        )
+        dtype = compute
+    else:
+        quantisation = BitsAndBytesConfig(load_in_8bit=True) if bits == 8 else None
+    with _quiet():
+        model, info = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            quantization_config=quantisation,
+            device_map={"": where},
+            local_files_only=True,
+            output_loading_info=True,
+        )
+        if bits == 4 and where == "cpu":
+            _check_widths(model, name)
+        if info["missing_keys"]:
+            missing = sorted(info["missing_keys"])
+            raise ValueError(
+                f"{name!r} lacks {len(missing)} of its weights (the first is {missing[0]}) and is no whole causal "
+                "language model; copy or download it again, or choose another."
+            )
+        # Without its files, transformers would make an empty tokenizer and say nothing.
+        if not any((folder / f).is_file() for f in TOKENIZER_FILES):
+            raise FileNotFoundError(f"{name!r} has no tokenizer; save it beside the weights with save_pretrained.")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (ValueError, OSError, KeyError) as error:
+            raise ValueError(
+                f"The tokenizer of {name!r} cannot be read ({_first_line(error)}); save it again beside the weights."
+            ) from error
+        _keep_packing(model)
+        if adapter is not None:
+            model = _with_adapter(model, Path(os.fspath(adapter)))
+    return LanguageModel(model.eval(), tokenizer, name, 32 if bits == 16 and dtype == torch.float32 else bits)
+
+
+# ---------------------------------------------------------------- from a name to a folder
+
+
+def _family() -> Path:
+    return Path(str(importlib.resources.files("srm_utils.models"))) / "family"
+
+
+def _resolve(name: str) -> Path:
+    """The local folder of a bundled name, a path or a hub id; downloads what is not there yet, saying so."""
+    bundled = bundled_models()
+    if name in bundled:
+        return _family() / name
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    looks_local = name.startswith((".", "~", os.sep)) or name.count("/") > 1 or path.is_absolute()
+    if looks_local or path.exists():
+        raise FileNotFoundError(f"There is no folder {name!r}; give the folder that holds config.json and the weights.")
+    if "/" not in name:
+        near = difflib.get_close_matches(name, bundled, n=3, cutoff=0.5) or bundled
+        said = f"did you mean {' or '.join(map(repr, near))}?" if near else "this installation bundles none."
+        raise ValueError(f"There is no bundled model {name!r}; {said} A hub model is named owner/name.")
+    return _from_hub(name)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        HFValidationError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
+    try:
+        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
+        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+            return folder
+    except LocalEntryNotFoundError:
+        pass
+    except HFValidationError as error:
+        raise ValueError(f"{name!r} is no valid hub id; a hub model is named owner/name.") from error
+    if constants.HF_HUB_OFFLINE:
+        raise ConnectionError(
+            f"{name!r} is not on this machine and HF_HUB_OFFLINE forbids downloading it; unset that variable or use "
+            "a bundled model or a local folder."
+        )
+    print(f"Downloading {name} from the Hugging Face Hub (HF_HUB_OFFLINE=1 forbids this).", file=sys.stderr)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise ValueError(
+            f"{name!r} is gated; accept its terms on its hub page and log in with `hf auth login`, or choose another."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ValueError(
+            f"The hub has no model {name!r} that you may read; check the spelling, or log in with `hf auth login`."
+        ) from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ConnectionError(
+            f"{name!r} could not be downloaded ({_first_line(error)}); check the network, or use a bundled model or a "
+            "local folder."
+        ) from error
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Raise unless the folder holds whole safetensors files."""
+    from safetensors import SafetensorError, safe_open
+
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{name!r} has no config.json; give a folder saved with save_pretrained.")
+    files = sorted(folder.glob("model*.safetensors"))
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        files = sorted({folder / f for f in json.loads(index.read_text())["weight_map"].values()})
+    if not files:
+        raise FileNotFoundError(f"{name!r} has no weights in safetensors; save or convert it with save_pretrained.")
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"{name!r} lacks its weight file {file.name}; copy or download it again.")
+        try:
+            with safe_open(file, framework="pt") as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            raise ValueError(
+                f"The weight file {file.name} of {name!r} is damaged or cut short; copy or download it again."
+            ) from error
+
+
+def _check_widths(model: PreTrainedModel, name: str) -> None:
+    """Refuses 4-bit layers that bitsandbytes 0.50 unpacks wrongly on a CPU, silently: rows that split a block of 64."""
+    from bitsandbytes.nn import Linear4bit
+
+    ragged = sorted({m.in_features for m in model.modules() if isinstance(m, Linear4bit) and m.in_features % 64})
+    if ragged:
+        raise ValueError(
+            f"{name!r} has layers {ragged[0]} wide, and in 4 bits a CPU only gets widths right that 64 divides; "
+            "use bits=8 or bits=16, or a GPU."
+        )
+
+
+def _check_causal(config: Any, name: str) -> None:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    made_for = getattr(config, "architectures", None) or []
+    endings = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+    causal = not made_for or any(a.endswith(endings) for a in made_for)
+    if not causal or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise ValueError(
+            f"{name!r} is a {made_for[0] if made_for else config.model_type} and not a causal language model; "
+            "choose one whose architecture ends in ForCausalLM."
+        )
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        device = "cuda:0"
+    if device.startswith("cuda:"):
+        if not torch.cuda.is_available():
+            raise RuntimeError("You asked for a GPU but torch sees none; use device='cpu' or device='auto'.")
+        if not device[5:].isdigit() or int(device[5:]) >= torch.cuda.device_count():
+            raise ValueError(f"There is no device {device!r}; this machine has {torch.cuda.device_count()} GPU(s).")
+    elif device != "cpu":
+        raise ValueError(f"There is no device {device!r}; choose 'auto', 'cpu' or 'cuda'.")
+    return device
+
+
+def _keep_packing(model: PreTrainedModel) -> None:
+    """Forbid bitsandbytes to repack 4-bit weights for AVX512-BF16 at the first evaluation on a CPU.
+
+    Repacked layers no longer pass gradients on (a QLoRA run that samples would learn nothing below them,
+    without an error), lose the double quantisation, and give other numbers on other processors.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+    from peft import PeftModel
+
+    if not (folder / "adapter_config.json").is_file():
+        raise FileNotFoundError(f"There is no LoRA adapter in {str(folder)!r}; give one with adapter_config.json.")
+    try:
+        return PeftModel.from_pretrained(model, folder)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(
+            f"The adapter in {str(folder)!r} does not fit this model ({_first_line(error)}); load it on the model that "
+            "it was trained on."
+        ) from error
+
+
+# ---------------------------------------------------------------- small helpers
+
+
+def _listed(prompts: Sequence[Prompt | str]) -> Sequence[Prompt | str]:
+    if isinstance(prompts, str | Prompt):
+        raise ValueError("prompts is one prompt; put it in a list: [prompt].")
+    return prompts
+
+
+def _weights(parameter: Any) -> int:
+    """Weights in a parameter; a 4-bit one packs two in a byte and keeps its true shape aside."""
+    state = getattr(parameter, "quant_state", None)
+    return state.shape.numel() if state is not None else parameter.numel()
+
+
+def _quantisation_constants(parameter: Any) -> list[Any]:
+    """Scales that belong to a quantised parameter but are no parameters themselves."""
+    import torch
+
+    state = getattr(parameter, "quant_state", None)
+    nested = getattr(state, "state2", None)
+    found = [getattr(s, key, None) for s in (state, nested) for key in ("absmax", "code", "offset")]
+    found.append(getattr(parameter, "SCB", None))
+    return [t for t in found if isinstance(t, torch.Tensor)]
+
+
+def _bits(model: PreTrainedModel) -> int:
+    if getattr(model, "is_loaded_in_4bit", False):
+        return 4
+    if getattr(model, "is_loaded_in_8bit", False):
+        return 8
+    return 8 * model.dtype.itemsize
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no notes of bitsandbytes while loading; a notebook shows what its author says."""
+    from transformers.utils import logging as transformers_logging
+
+    # For good: its 8-bit product would repeat one sentence at every layer of every step.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        with warnings.catch_warnings():
+            # PEFT asks transformers for something that transformers has renamed; no reader can mend it.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if shown:
+            transformers_logging.enable_progress_bar()

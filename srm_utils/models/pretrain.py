@@ -1,0 +1,359 @@
+"""Trains a member of the bundled family on procedural text: resumable, on CPU or GPU.
+
+Every batch is a function of (seed, step), so that a run killed and resumed sees the same text. The
+learning rate warms up, stays, and falls linearly over the last part: while it stays, a resumed run may
+still be given more or fewer steps, and ends as if it had been planned so.
+Hidden matrices are updated by Muon, the rest by AdamW, both from torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from srm_utils.models.documents import Item, Mixture, documents, sample_texts
+from srm_utils.models.tokenizer import BLANK_LINE, CHAT_TEMPLATE, EOS, build_tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+
+#: Tokens a batch, and the row length on the plateau and in the final fall: attention over short rows
+#: costs half as much, and the last third stretches it to prompts with examples.
+BATCH_TOKENS = 8192
+CONTEXT, FINAL_CONTEXT = 256, 512
+DECAY = 0.35
+#: Weight of the loss on question tokens: mostly random, they would drown the answers.
+QUESTION_WEIGHT = 0.1
+
+
+@dataclass(frozen=True)
+class Member:
+    """One model of the family: its shape, what it reads, for how long, and from which parent."""
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    steps: int
+    seed: int = 0
+    peak: float = 3e-3
+    mixture: Mixture = field(default_factory=Mixture)
+    parent: str | None = None
+    role: str = ""
+
+
+FAMILY: dict[str, Member] = {
+    m.name: m
+    for m in (
+        Member("base", 4, 192, 4, 2800, role="the middle base: every style, no chat"),
+        Member("instruct", 4, 192, 4, 900, peak=1.5e-3, parent="base", mixture=Mixture(marked=0.7, chat=True),
+               role="the base tuned on single questions with a chat template"),
+        Member("teacher", 8, 192, 4, 1500, peak=2e-3, parent="base", mixture=Mixture(marked=0.6, chat=True),
+               role="the base grown to twice its depth and trained on, in the role of a large reasoning model"),
+        Member("base-small", 3, 96, 2, 2800, role="a smaller base"),
+        Member("base-large", 6, 256, 4, 2800, role="a larger base"),
+        Member("base-seed1", 4, 192, 4, 2800, seed=1, role="the middle base, second seed"),
+        Member("base-no-retry", 4, 192, 4, 2800, mixture=Mixture(retry=False),
+               role="the middle base without retry documents"),
+    )
+}  # fmt: skip
+
+
+def family_folder() -> Path:
+    """Where the bundled checkpoints lie, in a checkout and in an installed package alike."""
+    return Path(__file__).parent / "family"
+
+
+def encode(items: list[Item], tokenizer: PreTrainedTokenizerFast, chat: bool) -> tuple[list[int], list[bool]]:
+    """Token ids of one document and, for each, whether it belongs to an answer.
+
+    >>> from srm_utils.models.tokenizer import build_tokenizer
+    >>> from srm_utils.tasks.problem import Prompt
+    >>> ids, answer = encode([(Prompt("a ?"), "b")], build_tokenizer(["a ? b"], chat=False), chat=False)
+    >>> answer.count(True)
+    3
+    """
+    ids: list[int] = []
+    answers: list[bool] = []
+
+    def add(text: str, answer: bool) -> None:
+        new = tokenizer.encode(text, add_special_tokens=False)
+        ids.extend(new)
+        answers.extend([answer] * len(new))
+
+    for i, (prompt, solution) in enumerate(items):
+        if chat:
+            add(f"<|user|> {prompt.question} {prompt.instruction}".rstrip() + "<|assistant|>", False)
+            add(f" {solution}{EOS}", True)
+        else:
+            add(prompt.text(), False)
+            add(f" {solution}{BLANK_LINE}", True)
+            if i == len(items) - 1:
+                add(EOS, True)
+    return ids, answers
+
+
+def batch(member: Member, tokenizer: PreTrainedTokenizerFast, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """One batch, (rows, context) token ids and float loss weights; every row starts with a document."""
+    import torch
+
+    context = CONTEXT if step < (1 - DECAY) * member.steps else FINAL_CONTEXT
+    rows = BATCH_TOKENS // context
+    ids = np.full((rows, context), tokenizer.pad_token_id, dtype=np.int64)
+    weights = np.zeros((rows, context), dtype=np.float32)
+    stream = documents(member.mixture, f"{member.seed}/{step}")
+    row, at = 0, 0
+    while row < rows:
+        new, answers = encode(next(stream), tokenizer, member.mixture.chat)
+        new, answers = new[: context - at], answers[: context - at]
+        ids[row, at : at + len(new)] = new
+        weights[row, at : at + len(new)] = np.where(answers, 1.0, QUESTION_WEIGHT)
+        at += len(new)
+        if at >= context - 16:
+            row, at = row + 1, 0
+    return torch.from_numpy(ids), torch.from_numpy(weights)
+
+
+def pretrain(
+    name: str,
+    out: Path | None = None,
+    *,
+    steps: int | None = None,
+    device: str = "auto",
+    resume: bool = True,
+    progress: bool = True,
+) -> Path:
+    """Trains one member and saves it as an ordinary checkpoint; returns its folder.
+
+    Args:
+        name: a name of `FAMILY`.
+        out: folder to write; the bundled folder by default.
+        steps: optimiser steps instead of the member's own.
+        device: "cpu", "cuda" or "auto".
+        resume: go on from the state in `out` when there is one.
+        progress: show a bar with an estimate.
+
+    Raises:
+        ValueError: for an unknown member, or a parent that has not been trained yet.
+    """
+    import torch
+    from tqdm import tqdm
+
+    if name not in FAMILY:
+        raise ValueError(f"There is no family member {name!r}; choose one of {', '.join(FAMILY)}.")
+    member = FAMILY[name] if steps is None else replace(FAMILY[name], steps=steps)
+    out = Path(out) if out is not None else family_folder() / name
+    out.mkdir(parents=True, exist_ok=True)
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    torch.manual_seed(member.seed)
+    parent = _parent_folder(member, out)
+    tokenizer = _tokenizer(member, parent)
+    model = (_inherited(member, parent) if parent else _new_model(member, tokenizer)).to(device)
+    model.train()
+    optimizers = _optimizers(model, member.peak)
+    state_file = out / "training-state.pt"
+    log: list[dict[str, float]] = []
+    start, spent = 0, 0.0
+    if resume and state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
+        start, spent, log = state["step"], state["seconds"], state["log"]
+    began = time.monotonic() - spent
+    saved_at = time.monotonic()
+    bar = tqdm(
+        range(start, member.steps), initial=start, total=member.steps, desc=name, disable=not progress, mininterval=2
+    )
+    step = start
+    try:
+        for step in bar:
+            loss = _update(member, model, tokenizer, optimizers, step, device)
+            if step % 20 == 0:
+                log.append({"step": step, "loss": loss, "tokens": (step + 1) * BATCH_TOKENS})
+                bar.set_postfix(loss=f"{loss:.3f}")
+            if time.monotonic() - saved_at > 120:
+                _save_state(state_file, model, optimizers, step + 1, time.monotonic() - began, log)
+                saved_at = time.monotonic()
+    except KeyboardInterrupt:
+        # The batch that was cut short is drawn again on resuming.
+        _save_state(state_file, model, optimizers, step, time.monotonic() - began, log)
+        raise
+    save_checkpoint(model, tokenizer, out)
+    facts = {
+        "member": asdict(member), "tokens": member.steps * BATCH_TOKENS,
+        "seconds": round(time.monotonic() - began, 1), "device": device, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "log": log,
+    }  # fmt: skip
+    (out / "training.json").write_text(json.dumps(facts, indent=1))
+    state_file.unlink(missing_ok=True)
+    return out
+
+
+def _update(
+    member: Member,
+    model: Qwen3ForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    device: str,
+) -> float:
+    """One optimiser step; returns the mean loss on answer tokens."""
+    import torch
+
+    ids, weights = (t.to(device) for t in batch(member, tokenizer, step))
+    scale = _schedule(step, member.steps)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * scale
+    # On processors with native bfloat16 this is 1.6 times as fast; weights and optimiser stay float32.
+    with torch.autocast(device, dtype=torch.bfloat16):
+        logits = model(input_ids=ids, use_cache=False).logits
+    losses = torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
+    )
+    target = weights[:, 1:].flatten()
+    ((losses * target).sum() / target.sum()).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    for optimizer in optimizers:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return float(losses.detach()[target == 1].mean())
+
+
+def save_checkpoint(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
+    """Writes an ordinary transformers checkpoint, weights in bfloat16 so that the family stays small."""
+    import torch
+
+    ends = [tokenizer.convert_tokens_to_ids(EOS), tokenizer.convert_tokens_to_ids(BLANK_LINE)]
+    model.generation_config.update(
+        eos_token_id=ends, pad_token_id=tokenizer.pad_token_id, do_sample=True, temperature=1.0
+    )
+    weights = {k: v.detach().to("cpu", torch.bfloat16) for k, v in model.state_dict().items()}
+    model.save_pretrained(out, state_dict=weights)
+    tokenizer.save_pretrained(out)
+
+
+def _parent_folder(member: Member, out: Path) -> Path | None:
+    """The checkpoint a member is tuned from: beside `out`, or the bundled one."""
+    if member.parent is None:
+        return None
+    for folder in (out.parent / member.parent, family_folder() / member.parent):
+        if (folder / "model.safetensors").is_file():
+            return folder
+    raise ValueError(f"{member.name!r} is tuned from {member.parent!r}: run `srm pretrain {member.parent}` first.")
+
+
+def _tokenizer(member: Member, parent: Path | None) -> PreTrainedTokenizerFast:
+    from transformers import AutoTokenizer
+
+    if parent is None:
+        return build_tokenizer(sample_texts(), chat=member.mixture.chat)
+    tokenizer = AutoTokenizer.from_pretrained(parent)
+    tokenizer.chat_template = CHAT_TEMPLATE if member.mixture.chat else None
+    return tokenizer
+
+
+def _inherited(member: Member, parent: Path) -> Qwen3ForCausalLM:
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    model = Qwen3ForCausalLM.from_pretrained(parent, dtype=torch.float32)
+    return model if model.config.num_hidden_layers == member.layers else _grown(model, member.layers)
+
+
+def _new_model(member: Member, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=member.width,
+        intermediate_size=3 * member.width,
+        num_hidden_layers=member.layers,
+        num_attention_heads=member.heads,
+        num_key_value_heads=member.heads // 2,
+        head_dim=member.width // member.heads,
+        max_position_embeddings=1024,
+        rope_theta=10_000.0,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        initializer_range=0.02,
+    )
+    return Qwen3ForCausalLM(config)
+
+
+def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:
+    """The same function in more layers: every old layer is followed by new ones that add nothing yet.
+
+    A layer whose two output matrices are zero passes its input on, so training goes on from the parent's level.
+    """
+    import copy
+
+    import torch
+    from transformers import Qwen3ForCausalLM
+
+    config = copy.deepcopy(parent.config)
+    old = config.num_hidden_layers
+    config.num_hidden_layers = layers
+    config.layer_types = ["full_attention"] * layers
+    model = Qwen3ForCausalLM(config)
+    names = {f"model.layers.{i}.": f"model.layers.{i * layers // old}." for i in range(old)}
+    inherited = {}
+    for key, value in parent.state_dict().items():
+        prefix = next((p for p in names if key.startswith(p)), None)
+        inherited[key.replace(prefix, names[prefix], 1) if prefix else key] = value
+    model.load_state_dict(inherited, strict=False)
+    kept = {int(n.split(".")[2]) for n in names.values()}
+    with torch.no_grad():
+        for i, layer in enumerate(model.model.layers):
+            if i not in kept:
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
+    return model
+
+
+def _optimizers(model: torch.nn.Module, peak: float) -> list[torch.optim.Optimizer]:
+    """Muon on hidden matrices, AdamW on embeddings and norms; `peak` is AdamW's highest rate."""
+    import torch
+
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
+    muon = torch.optim.Muon(
+        matrices, lr=MUON_RATIO * peak, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
+    )
+    adamw = torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    for optimizer in (muon, adamw):
+        for group in optimizer.param_groups:
+            group["peak"] = group["lr"]
+    return [muon, adamw]
+
+
+#: Muon's rate over AdamW's, with Muon's updates scaled to AdamW's usual size.
+MUON_RATIO = 1.0
+
+
+def _schedule(step: int, total: int, warmup: int = 50) -> float:
+    """Share of the peak rate: linear warm-up, plateau, linear fall over the last `DECAY` of the run."""
+    fall = max(1, int(DECAY * total))
+    return min((step + 1) / warmup, 1.0, max(total - step, 1) / fall)
+
+
+def _save_state(
+    file: Path, model: Any, optimizers: list[Any], step: int, seconds: float, log: list[dict[str, float]]
+) -> None:
+    import torch
+
+    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+    state |= {"step": step, "seconds": seconds, "log": log}
+    # Written beside and renamed: a kill or a full disk leaves the last whole state.
+    torch.save(state, file.with_suffix(".tmp"))
+    os.replace(file.with_suffix(".tmp"), file)

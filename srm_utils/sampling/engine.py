@@ -1,0 +1,523 @@
+"""The batched sampler: prefixes shared, finished rows gone at once, every sample on its own seeded stream.
+
+One decode step costs a forward pass over the live rows and little else:
+
+- Each distinct prompt is prefilled once, and all its samples read the same keys and values (`rows`).
+- Rows are left-aligned in a preallocated cache and each writes at its own position, so that a freed
+  row is filled from the tail of the batch, or by the next sample, without touching the others.
+- The random number of a draw is a function of (seed, prompt tokens, sample index, step) alone, so a
+  sample does not depend on what else was in the batch (`choice`).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from srm_utils.sampling.choice import choose, stream_key, uniforms
+from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.rows import Prefix, Rows, Sample, decode, prefill
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+#: Rows decoded together on a CPU: larger batches fall out of the processor's cache (`srm bench sampler`).
+CPU_ROWS = 256
+#: Rows decoded together on a GPU where memory allows.
+CUDA_ROWS = 1024
+#: Prompt tokens (padding included) prefilled in one forward pass.
+PREFILL_TOKENS = 8192
+#: Share of a GPU's free memory that the keys and values of live rows may take.
+CUDA_MEMORY_SHARE = 0.7
+
+#: Gets the text so far, returns text for the model to read next (a tool's reply) or None.
+Pause = Callable[[str], str | None]
+
+
+@dataclass(slots=True)
+class Timings:
+    """Where a run's wall seconds went, and how many steps of how many rows it took."""
+
+    prefill: float = 0.0
+    forward: float = 0.0
+    sampling: float = 0.0
+    cache: float = 0.0
+    steps: int = 0
+    rows: int = 0
+
+
+# ---------------------------------------------------------------- the model's state while sampling
+
+
+#: What sampling switches off in a module, if it is on. With gradient checkpointing on, transformers drops
+#: the cache in training mode and the text turns to noise without an error, which is how a trainer hands its
+#: model over. On some CPUs bitsandbytes repacks 4-bit weights in evaluation mode, after which they pass no
+#: gradients on.
+_SWITCHED_OFF = ("gradient_checkpointing", "support_avx512bf16_for_cpu")
+
+
+@contextmanager
+def sampling_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode, no gradients, no gradient checkpointing; every module's state is restored after.
+
+    `no_grad`, not `inference_mode`: tensors that layers keep (quantised ones do) would otherwise be
+    unusable for the next backward pass.
+    """
+    training = [(module, module.training) for module in model.modules()]
+    on = [(module, name) for module, _ in training for name in _SWITCHED_OFF if getattr(module, name, False)]
+    try:
+        model.eval()
+        for module, name in on:
+            setattr(module, name, False)
+        with torch.no_grad():
+            yield
+    finally:
+        for module, was in training:
+            module.training = was
+        for module, name in on:
+            setattr(module, name, True)
+
+
+_UNSUPPORTED: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
+
+
+def why_unsupported(model: PreTrainedModel) -> str:
+    """Why the engine cannot drive a model ("" if it can): found from its configuration and by trying.
+
+    The trial decodes two short rows of unequal length and compares with a plain forward pass, so an
+    architecture that ignores positions or masks is caught whatever it is called.
+    """
+    if model not in _UNSUPPORTED:
+        _UNSUPPORTED[model] = _configuration_problem(model.config) or _trial_problem(model)
+    return _UNSUPPORTED[model]
+
+
+def _configuration_problem(config: Any) -> str:
+    if getattr(config, "is_encoder_decoder", False):
+        return "it is an encoder-decoder"
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    if kinds != {"full_attention"}:
+        return f"it has layers other than full attention ({', '.join(sorted(kinds - {'full_attention'}))})"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "it attends through a sliding window"
+    if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
+        return f"its attention runs on {getattr(config, '_attn_implementation', None)!r}, not on sdpa or eager"
+    return ""
+
+
+def _trial_problem(model: PreTrainedModel) -> str:
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    generator = torch.Generator().manual_seed(0)
+    text = torch.randint(vocabulary, (2, 8), generator=generator).tolist()
+    prompts, tails = [text[0][:5], text[1][:3]], [text[0][5:7], text[1][3:5]]
+    try:
+        cache, logits = prefill(model, prompts)
+        rows = Rows(2, 5, 1, cache, model.device)
+        rows.admit([(Sample(i, 0, 2, 2, 0), Prefix(deque(), cache, logits, i, len(prompts[i]))) for i in range(2)])
+        for step in range(2):
+            rows.next_token[:2] = [tail[step] for tail in tails]
+            ours = decode(model, rows)
+        for row in range(2):
+            plain = model(input_ids=torch.tensor([prompts[row] + tails[row]], device=model.device), use_cache=False)
+            wanted = plain.logits[0, -1].float()
+            exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
+            loose = 1e-3 if exact else 0.25
+            if (ours[row] - wanted).abs().max() > loose * wanted.std().clamp(min=1e-6) + 1e-5:
+                return "decoding it step by step does not give the logits of its full forward pass"
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception as error:  # an architecture we do not know can fail in any way
+        return f"decoding it step by step fails ({type(error).__name__})"
+    return ""
+
+
+# ---------------------------------------------------------------- stop strings
+
+
+class _Watch:
+    """Which tokens may complete a stop or pause string, so that text is decoded only when one of them comes."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, stop: Sequence[str], pause: Sequence[str]) -> None:
+        strings = (*stop, *pause)
+        if "" in strings:
+            raise ValueError("A stop string is empty and would stop everything; leave it out.")
+        if strings and tokenizer is None:
+            raise ValueError("Stop strings need the tokenizer to be found in the text; pass tokenizer=.")
+        self.tokenizer, self.stop, self.pause = tokenizer, tuple(stop), tuple(pause)
+        self.candidates: set[int] | None = set()
+        endings = {s[-1] for s in strings}
+        # The spelling of a token shows printable ASCII and (as itself, or as Ċ) a newline. Any other
+        # ending, such as a space that the next word carries, means looking after every token.
+        if all(c == "\n" or (c.isascii() and c.isprintable() and not c.isspace()) for c in endings):
+            marks = (*endings, *({"Ċ"} if "\n" in endings else ()), "<0x")
+            if strings:
+                size = len(tokenizer)
+                spelling = tokenizer.convert_ids_to_tokens(list(range(size)))
+                self.candidates = {i for i, t in enumerate(spelling) if t and any(m in t for m in marks)}
+        else:
+            self.candidates = None
+
+    def may_complete(self, token: int) -> bool:
+        return self.candidates is None or token in self.candidates
+
+    def find(self, sample: Sample) -> tuple[str, str]:
+        """The stop or pause string that stands in the text drawn since the last search: its kind and itself."""
+        text = self.tokenizer.decode(sample.ids, skip_special_tokens=False)
+        found = [
+            (text.find(s, sample.searched), kind, s)
+            for kind, strings in (("stop", self.stop), ("pause", self.pause))
+            for s in strings
+            if s in text[sample.searched :]
+        ]
+        return min(found)[1:] if found else ("", "")
+
+    def text(self, sample: Sample) -> str:
+        return self.tokenizer.decode(sample.ids, skip_special_tokens=True)
+
+
+# ---------------------------------------------------------------- the sampler
+
+
+def sample_tokens(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[Sequence[int]],
+    n: int = 1,
+    max_new_tokens: int | Sequence[int] = 256,
+    *,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    top_k: int = 0,
+    end_ids: Sequence[int] = (),
+    stop: Sequence[str] = (),
+    pause_strings: Sequence[str] = (),
+    pause: Pause | None = None,
+    seed: int = 0,
+    max_batch: int | None = None,
+    flops_per_token: float = 0.0,
+    model_bytes: float = 0.0,
+    progress: bool = False,
+    timings: Timings | None = None,
+) -> list[list[Completion]]:
+    """Draw `n` continuations of each prompt (token ids) from any transformers decoder with full attention.
+
+    `max_new_tokens` is one number or one a prompt; generation also ends where the model's positions do.
+    `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last token; a
+    `stop` string ends it too and is cut from the text. When a continuation completes one of
+    `pause_strings`, `pause(text so far)` is asked: the text it returns is appended and read, not drawn
+    (counted in the completion's prompt tokens, log-probability 0), and generation goes on; None changes
+    nothing. Equal prompts are prefilled once and still get different samples. At most `max_batch` rows
+    are decoded together. Penalties in the model's own generation config do not apply.
+
+    Raises ValueError for settings that mean nothing and for prompts that leave the model no room.
+
+    >>> sample_tokens(None, None, [], n=4)
+    []
+    """
+    budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    _check(prompts, n, budgets, temperature, top_p, top_k, pause_strings, pause, max_batch)
+    if not prompts or n == 0:
+        return [[] for _ in prompts]
+    watch = _Watch(tokenizer, stop, pause_strings)
+    began = time.perf_counter()
+    clock = timings if timings is not None else Timings()
+    room = _room(model.config, prompts)
+    groups: dict[tuple[int, ...], list[Sample]] = {}
+    drawn: list[list[Sample]] = []
+    for p, (prompt, budget) in enumerate(zip(prompts, budgets, strict=True)):
+        group = groups.setdefault(tuple(prompt), [])
+        # A repeated prompt goes on numbering where its twin stopped: same cache, other random numbers.
+        mine = [Sample(p, i, budget, room - len(prompt), stream_key(seed, prompt, len(group) + i)) for i in range(n)]
+        group += mine
+        drawn.append(mine)
+
+    with sampling_mode(model):
+        reason = why_unsupported(model)
+        if reason:
+            if pause is not None:
+                raise ValueError(f"Pausing for tools needs the batched sampler, which cannot run this model: {reason}.")
+            warnings.warn(
+                f"Sampling falls back to the slower model.generate, one prompt at a time, because {reason}.",
+                stacklevel=2,
+            )
+            cache_bytes = 0
+            for prompt, samples in groups.items():
+                _generate(model, list(prompt), samples, temperature, top_p, top_k, end_ids, watch)
+        else:
+            cache_bytes = _run(
+                model, groups, temperature, top_p, top_k, frozenset(end_ids), watch, pause, max_batch, progress, clock
+            )
+    seconds = time.perf_counter() - began
+    return _completions(tokenizer, prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
+
+
+def _run(
+    model: PreTrainedModel,
+    groups: dict[tuple[int, ...], list[Sample]],
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    end_ids: frozenset[int],
+    watch: _Watch,
+    pause: Pause | None,
+    max_batch: int | None,
+    progress: bool,
+    clock: Timings,
+) -> int:
+    """Draw all samples of all distinct prompts; returns the bytes of the cache."""
+    from tqdm import tqdm
+
+    total = sum(map(len, groups.values()))
+    longest = {ids: len(ids) + min(max(s.budget for s in g), g[0].room) for ids, g in groups.items()}
+    capacity = min(total, max_batch or _default_rows(model, max(longest.values())))
+    # Long rows first: like lengths meet in a batch, and the short ones fill up the end.
+    waiting = deque(sorted(groups, key=lambda ids: (-longest[ids], -len(ids))))
+    pool = deque(_prefill_next(model, groups, waiting, capacity, clock))
+    rows = Rows(capacity, max(map(len, groups)), min(map(len, groups.values())), pool[0].cache, model.device)
+    bar = tqdm(total=total, desc="sampling", unit="sample", disable=not progress, leave=False)
+
+    def emit(start: int, logits: torch.Tensor) -> None:
+        """Draw one token for the rows from `start` on and let finished rows go."""
+        t0 = time.perf_counter()
+        samples = rows.samples[start : rows.live]
+        u = None
+        if temperature > 0:
+            steps = np.fromiter((len(s.ids) for s in samples), np.uint64, len(samples))
+            u = uniforms(rows.keys[start : rows.live], steps)
+        tokens, logprobs = choose(logits, u, temperature, top_k, top_p)
+        done = []
+        for i, sample in enumerate(samples):
+            tokens[i] = _append(sample, tokens[i], logprobs[i], end_ids, watch, pause)
+            if sample.finish:
+                done.append(start + i)
+        rows.next_token[start : rows.live] = tokens
+        t1 = time.perf_counter()
+        rows.release(done)
+        bar.update(len(done))
+        clock.sampling += t1 - t0
+        clock.cache += time.perf_counter() - t1
+
+    while waiting or pool or rows.live:
+        free = capacity - rows.live
+        # A handful of freed rows is not worth the extra calls; a sixteenth of the batch is.
+        while (waiting or pool) and (rows.live == 0 or free >= max(1, capacity // 16)):
+            if not pool:
+                pool.extend(_prefill_next(model, groups, waiting, max(free, capacity // 4), clock))
+            t0 = time.perf_counter()
+            start, cache = rows.live, pool[0].cache
+            picked: list[tuple[Sample, Prefix]] = []
+            while pool and len(picked) < free and pool[0].cache is cache:
+                picked.append((pool[0].samples.popleft(), pool[0]))
+                if not pool[0].samples:
+                    pool.popleft()
+            rows.admit(picked)
+            clock.cache += time.perf_counter() - t0
+            emit(start, picked[0][1].logits[[prefix.row for _, prefix in picked]])
+            free = capacity - rows.live
+        if rows.live:
+            t0 = time.perf_counter()
+            logits = decode(model, rows)
+            clock.forward += time.perf_counter() - t0
+            clock.steps += 1
+            clock.rows += rows.live
+            emit(0, logits)
+    bar.close()
+    return rows.bytes
+
+
+def _prefill_next(
+    model: PreTrainedModel,
+    groups: dict[tuple[int, ...], list[Sample]],
+    waiting: deque[tuple[int, ...]],
+    wanted: int,
+    clock: Timings,
+) -> list[Prefix]:
+    """Prefill the next waiting prompts in one pass: enough for `wanted` samples, at most `PREFILL_TOKENS` tokens."""
+    t0 = time.perf_counter()
+    prompts: list[tuple[int, ...]] = []
+    samples = width = 0
+    while waiting and samples < wanted:
+        width = max(width, len(waiting[0]))
+        if prompts and width * (len(prompts) + 1) > PREFILL_TOKENS:
+            break
+        prompts.append(waiting.popleft())
+        samples += len(groups[prompts[-1]])
+    cache, logits = prefill(model, [list(p) for p in prompts])
+    clock.prefill += time.perf_counter() - t0
+    return [Prefix(deque(groups[p]), cache, logits, i, len(p)) for i, p in enumerate(prompts)]
+
+
+def _append(
+    sample: Sample, token: int, logprob: float, end_ids: frozenset[int], watch: _Watch, pause: Pause | None
+) -> int:
+    """Add the drawn token, or the forced one that takes its place, to a sample; returns what was added."""
+    if sample.forced:
+        token = sample.forced.popleft()
+        sample.forced_count += 1
+        sample.ids.append(token)
+        sample.logprobs.append(0.0)
+        if len(sample.ids) >= sample.room:
+            sample.finish = "length"
+        return token
+    sample.ids.append(token)
+    sample.logprobs.append(logprob)
+    if token in end_ids:
+        sample.finish = "end"
+        return token
+    spent = len(sample.ids) - sample.forced_count >= sample.budget or len(sample.ids) >= sample.room
+    if watch.may_complete(token):
+        kind, string = watch.find(sample)
+        if kind == "stop":
+            sample.finish = "stop"
+            sample.text = watch.text(sample)
+            sample.text = sample.text[: sample.text.rfind(string)] if string in sample.text else sample.text
+        elif kind == "pause" and not spent and pause is not None:
+            reply = pause(watch.text(sample)) or ""
+            sample.forced.extend(watch.tokenizer(reply, add_special_tokens=False)["input_ids"] if reply else [])
+            known = watch.tokenizer.decode([*sample.ids, *sample.forced], skip_special_tokens=False)
+            sample.searched = len(known)
+    if spent and not sample.finish:
+        sample.finish = "length"
+    return token
+
+
+def _generate(
+    model: PreTrainedModel,
+    prompt: list[int],
+    samples: list[Sample],
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    end_ids: Sequence[int],
+    watch: _Watch,
+) -> None:
+    """Draw all samples of one prompt through `model.generate`, for architectures the engine cannot drive."""
+    from transformers import GenerationConfig
+
+    budget = min(max(s.budget for s in samples), samples[0].room)
+    config = GenerationConfig(
+        max_new_tokens=budget,
+        do_sample=temperature > 0,
+        num_return_sequences=len(samples) if temperature > 0 else 1,
+        eos_token_id=list(end_ids) or None,
+        pad_token_id=next(iter(end_ids), 0),
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
+        return_dict_in_generate=True,
+        output_logits=True,
+        **({"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}),
+    )
+    ids = torch.tensor([prompt], device=model.device)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(samples[0].key % 2**63)
+        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
+    logprobs = torch.stack([x.float().log_softmax(-1) for x in out.logits], 1)
+    start = out.sequences.shape[1] - len(out.logits)
+    drawn = out.sequences[:, start:].tolist()
+    for i, sample in enumerate(samples):
+        row = i % len(drawn)
+        for step, token in enumerate(drawn[row]):
+            _append(sample, token, float(logprobs[row, step, token]), frozenset(end_ids), watch, None)
+            if sample.finish:
+                break
+
+
+def _completions(
+    tokenizer: PreTrainedTokenizerBase | None,
+    prompts: Sequence[Sequence[int]],
+    drawn: list[list[Sample]],
+    flops_per_token: float,
+    peak_bytes: float,
+    seconds: float,
+) -> list[list[Completion]]:
+    """Samples as completions; wall seconds are shared out by tokens, peak memory is that of weights and cache."""
+    flat = [s for group in drawn for s in group]
+    share = seconds / max(1, sum(len(s.ids) for s in flat))
+    bare = [s.ids[:-1] if s.finish == "end" else s.ids for s in flat]
+    texts = tokenizer.batch_decode(bare, skip_special_tokens=True) if tokenizer is not None else [""] * len(flat)
+    made = iter(
+        Completion(
+            text=text if s.text is None else s.text,
+            token_ids=tuple(s.ids),
+            logprobs=tuple(s.logprobs),
+            finish_reason="length" if s.finish == "length" else "stop",
+            prompt_tokens=len(prompts[s.prompt]),
+            cost=Cost(
+                prompt_tokens=s.forced_count,
+                generated_tokens=len(s.ids) - s.forced_count,
+                flops=flops_per_token * len(s.ids),
+                seconds=share * len(s.ids),
+                peak_bytes=peak_bytes,
+            ),
+        )
+        for s, text in zip(flat, texts, strict=True)
+    )
+    return [[next(made) for _ in group] for group in drawn]
+
+
+def _check(
+    prompts: Sequence[Sequence[int]],
+    n: int,
+    budgets: list[int],
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    pause_strings: Sequence[str],
+    pause: Pause | None,
+    max_batch: int | None,
+) -> None:
+    if n < 0:
+        raise ValueError(f"n is {n}; ask for 0 or more samples a prompt.")
+    if len(budgets) != len(prompts):
+        raise ValueError(
+            f"max_new_tokens has {len(budgets)} entries for {len(prompts)} prompts; give one number or one a prompt."
+        )
+    if any(b < 1 for b in budgets):
+        raise ValueError(f"max_new_tokens is {min(budgets)}; ask for at least 1 token.")
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}; use 0 for the likeliest token or a positive number.")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}; use a number above 0 and at most 1.")
+    if top_k < 0:
+        raise ValueError(f"top_k is {top_k}; use 0 for no limit or a positive number.")
+    if bool(pause_strings) != (pause is not None):
+        raise ValueError("pause and pause_strings go together: say which strings pause and what to call then.")
+    if max_batch is not None and max_batch < 1:
+        raise ValueError(f"max_batch is {max_batch}; use at least 1 row.")
+    for i, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise ValueError(f"Prompt {i} has no tokens; give the model at least one to continue from.")
+
+
+def _room(config: Any, prompts: Sequence[Sequence[int]]) -> int:
+    """Positions the model has; raises if a prompt leaves none to write at."""
+    positions = getattr(config, "max_position_embeddings", None) or 2**31
+    longest = max(map(len, prompts))
+    if longest >= positions:
+        raise ValueError(f"A prompt has {longest} tokens but the model reads at most {positions}; shorten the prompt.")
+    return positions
+
+
+def _default_rows(model: PreTrainedModel, length: int) -> int:
+    """How many rows of `length` tokens to decode together: by measurement on a CPU, by free memory on a GPU."""
+    if model.device.type != "cuda":
+        return CPU_ROWS
+    config = model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    size = torch.finfo(model.dtype).bits // 8
+    # Keys and values of a row, twice over while a layer is moved or grown, and a few copies of its logits.
+    row = 3 * config.num_hidden_layers * heads * width * length * size + 16 * config.vocab_size
+    unused = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
+    free = torch.cuda.mem_get_info(model.device)[0] + unused
+    return max(1, min(CUDA_ROWS, int(CUDA_MEMORY_SHARE * free / row)))

@@ -1,0 +1,201 @@
+"""The bundled family: its text, its tokenizer, its training loop, and the files that ship."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import islice
+from pathlib import Path
+from random import Random
+
+import pytest
+import torch
+
+from srm_utils.models import pretrain as training
+from srm_utils.models.documents import CHAT_SHARES, SKILLS, TASK_SHARES, Mixture, documents, sample_texts
+from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain
+from srm_utils.models.tokenizer import build_tokenizer
+from srm_utils.tasks import get_task
+from srm_utils.tasks.problem import Prompt, split_of
+
+MINI = Member("mini", 2, 64, 2, 140, peak=6e-3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return build_tokenizer(sample_texts(800), chat=False)
+
+
+@pytest.fixture
+def mini(monkeypatch: pytest.MonkeyPatch) -> Member:
+    monkeypatch.setitem(FAMILY, "mini", MINI)
+    monkeypatch.setattr(training, "sample_texts", lambda: sample_texts(800))
+    monkeypatch.setattr(training, "BATCH_TOKENS", 2048)
+    return MINI
+
+
+# ---- tokenizer -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Héllo  wörld! 4512 + 7 = 4519", "x_y\n\n\nb 😀 \t", "<|assistant|> no", "00123 1005", "", " ", "naïve\x00"],
+)
+def test_any_text_survives_a_round_trip(tokenizer, text: str) -> None:
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+
+
+def test_numbers_are_one_token_and_large_ones_pairs_from_the_right(tokenizer) -> None:
+    assert [len(tokenizer.encode(f" {i}")) for i in range(100)] == [1] * 100
+    assert tokenizer.tokenize(" 4512 + 100") == ["▁45", "12", "▁+", "▁1", "00"]
+
+
+def test_every_word_of_the_family_is_one_token() -> None:
+    tokenizer = build_tokenizer(sample_texts(), chat=False)
+    texts = [f"{p.text()} {a}" for items in islice(documents(Mixture(), "fresh"), 800) for p, a in items]
+    words = {w.strip(".,?:;") for text in texts for w in text.split()} - {"Question", "Answer"}  # these open lines
+    assert not {w for w in words if w.isalpha() and len(tokenizer.encode(f" {w}")) > 1}
+
+
+# ---- documents -----------------------------------------------------------------------------------
+
+
+def test_documents_hold_only_train_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+    from srm_utils.models import documents as module
+
+    drawn = []
+    draw = module._draw
+    monkeypatch.setattr(module, "_draw", lambda task, rng: drawn.append(draw(task, rng)) or drawn[-1])
+    list(islice(documents(Mixture(), "splits"), 300))
+    assert len(drawn) > 300 and {split_of(p.canonical) for p in drawn} == {"train"}
+
+
+def test_documents_are_a_function_of_their_seed() -> None:
+    a, b, c = (list(islice(documents(Mixture(), seed), 40)) for seed in ("1", "1", "2"))
+    assert a == b != c
+
+
+def test_a_document_keeps_one_instruction_and_half_name_none() -> None:
+    items = [d for d in islice(documents(Mixture(skills=0), "styles"), 1500)]
+    assert all(len({p.instruction for p, _ in d}) == 1 for d in items)
+    unmarked = sum(d[0][0].instruction == "" for d in items if d[0][0].question.startswith(("Some friends",)))
+    graphs = sum(d[0][0].question.startswith("Some friends") for d in items)
+    assert 0.4 < unmarked / graphs < 0.6
+
+
+def test_retry_documents_can_be_left_out() -> None:
+    wait = [
+        sum("Wait" in a for d in islice(documents(m, "w"), 1500) for _, a in d)
+        for m in (Mixture(), Mixture(retry=False))
+    ]
+    assert wait[0] > 0 and wait[1] == 0
+
+
+@pytest.mark.parametrize("name", sorted(SKILLS))
+def test_every_skill_writes_a_question_and_an_answer(name: str) -> None:
+    task, rng = get_task(name), Random(3)
+    for skill in SKILLS[name]:
+        for problem in task.problems(12, split="train", seed=5):
+            prompt, answer = skill(task, problem, rng)
+            assert isinstance(prompt, Prompt) and prompt.question and answer.strip()
+            assert "\n" not in prompt.text().split("Answer:")[1] + answer
+
+
+def test_judgements_are_balanced() -> None:
+    from srm_utils.models.documents import judge_solution, judge_step
+
+    task, rng = get_task("chain"), Random(4)
+    problems = task.problems(200, split="train", seed=6)
+    for skill in (judge_step, judge_solution):
+        yes = sum(skill(task, p, rng)[1] == "Yes." for p in problems)
+        assert 70 < yes < 130
+
+
+def test_shares_are_shares() -> None:
+    assert sum(TASK_SHARES.values()) == pytest.approx(1) and set(CHAT_SHARES) == set(TASK_SHARES)
+
+
+# ---- batches and the loop --------------------------------------------------------------------------
+
+
+def test_answers_carry_the_loss_and_questions_little(tokenizer) -> None:
+    ids, answers = encode([(Prompt("What is 2 + 3?"), "The answer is 5.")], tokenizer, chat=False)
+    said = tokenizer.decode([i for i, a in zip(ids, answers, strict=True) if a])
+    assert said == " The answer is 5.\n\n<|endoftext|>"
+
+
+def test_batches_depend_on_seed_and_step_alone(tokenizer) -> None:
+    a, b = batch(MINI, tokenizer, 3), batch(MINI, tokenizer, 3)
+    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert not torch.equal(a[0], batch(MINI, tokenizer, 4)[0])
+    question = tokenizer.encode("Question")[0]
+    assert (a[0][:, 0] == question).all(), "every row starts with a document"
+    assert a[0].shape == a[1].shape and a[1].max() == 1 and (a[1] == training.QUESTION_WEIGHT).any()
+
+
+def test_a_miniature_learns(mini: Member, tmp_path: Path) -> None:
+    folder = pretrain("mini", tmp_path / "mini", progress=False, device="cpu")
+    facts = json.loads((folder / "training.json").read_text())
+    losses = [r["loss"] for r in facts["log"]]
+    assert losses[-1] < 0.55 * losses[0]
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    ids, weights = batch(MINI, tokenizer, 10_000)  # text it has not read
+    with torch.no_grad():
+        guess = model(input_ids=ids[:4]).logits[:, :-1].argmax(-1)
+    counted = weights[:4, 1:] == 1
+    right = (guess == ids[:4, 1:])[counted].float().mean()
+    commonest = ids[:4, 1:][counted].bincount().max() / counted.sum()
+    assert right > 2 * commonest, "no better than always saying the commonest token"
+
+
+def test_an_interrupted_run_ends_with_the_same_weights(
+    mini: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = pretrain("mini", tmp_path / "a" / "mini", steps=8, progress=False, device="cpu")
+    real = training.batch
+
+    def interrupted(member, tokenizer, step):
+        if step == 5:
+            raise KeyboardInterrupt
+        return real(member, tokenizer, step)
+
+    monkeypatch.setattr(training, "batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain("mini", tmp_path / "b" / "mini", steps=8, progress=False, device="cpu")
+    monkeypatch.setattr(training, "batch", real)
+    resumed = pretrain("mini", tmp_path / "b" / "mini", steps=8, progress=False, device="cpu")
+    assert (whole / "model.safetensors").read_bytes() == (resumed / "model.safetensors").read_bytes()
+    assert not (resumed / "training-state.pt").exists()
+
+
+def test_growing_keeps_the_function(mini: Member, tokenizer) -> None:
+    model = training._new_model(MINI, tokenizer)
+    grown = training._grown(model, 5)
+    ids = torch.randint(0, 500, (2, 20))
+    with torch.no_grad():
+        assert torch.allclose(model(input_ids=ids).logits, grown(input_ids=ids).logits, atol=1e-6)
+    assert grown.config.num_hidden_layers == 5
+
+
+def test_unknown_members_and_missing_parents_are_sentences(mini: Member, tmp_path: Path, monkeypatch) -> None:
+    with pytest.raises(ValueError, match="no family member 'bsae'"):
+        pretrain("bsae", tmp_path)
+    monkeypatch.setitem(FAMILY, "orphan", Member("orphan", 2, 64, 2, 5, parent="nobody"))
+    with pytest.raises(ValueError, match="srm pretrain nobody"):
+        pretrain("orphan", tmp_path / "orphan")
+
+
+# ---- the files that ship ----------------------------------------------------------------------------
+
+
+def test_shipped_weights_are_the_frozen_ones() -> None:
+    frozen = json.loads((family_folder() / "hashes.json").read_text())
+    assert {"base", "instruct"} <= set(frozen)
+    for name, sha in frozen.items():
+        weights = family_folder() / name / "model.safetensors"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == sha, f"{name} was retrained: run `srm check family`"
+        card = (family_folder() / name / "README.md").read_text()
+        assert sha in card and "training.json" not in card
+    assert sum(p.stat().st_size for p in family_folder().rglob("*") if p.is_file()) < 40e6
