@@ -1,0 +1,193 @@
+"""Chain of thought: one prompt, one answer, and how the prompt decides what is written in between.
+
+Direct answers, the zero-shot trigger (kojima2022large), worked examples (wei2022chain), plan-and-solve
+(wang2023plan), drafts (xu2025cod), least-to-most (zhou2022least), and chain-of-thought decoding, which
+needs no prompt at all (wang2024chain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+from typing import TYPE_CHECKING
+
+from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.tasks.problem import Problem, Prompt, Task
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+
+#: Appended where a text ended without an answer (kojima2022large, section 3, second prompt).
+ANSWER_TRIGGER = "The answer is"
+
+
+@dataclass(frozen=True)
+class Prompting:
+    """Asks in one style, greedily, and extracts the answer with a second short prompt where none was stated.
+
+    `style` is a key of `tasks.problem.INSTRUCTIONS` ("unmarked" leaves the choice to the model),
+    `examples` are worked (problem, solution) pairs shown first.
+    """
+
+    task: Task
+    style: str = "cot"
+    examples: tuple[tuple[Problem, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        return f"{self.style}, {len(self.examples)} examples" if self.examples else self.style
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [self.task.prompt(p, self.style, self.examples) for p in problems]
+        first = [group[0] for group in model.sample(prompts, 1, budget.max_new_tokens, temperature=0)]
+        texts, costs = [c.text for c in first], [one_cost(c, model) for c in first]
+        silent = [i for i, text in enumerate(texts) if self.task.extract(text) is None]
+        asked = [replace(prompts[i], prefill=f"{texts[i].strip()} {ANSWER_TRIGGER}") for i in silent]
+        for i, group in zip(silent, model.sample(asked, 1, 16, temperature=0), strict=True):
+            texts[i] = f"{texts[i].strip()} {ANSWER_TRIGGER}{group[0].text}"
+            costs[i] += one_cost(group[0], model)
+        return [
+            attempt(self.task, p, self.task.extract(text), text, cost)
+            for p, text, cost in zip(problems, texts, costs, strict=True)
+        ]
+
+
+def worked_examples(
+    task: Task, style: str, shots: int, difficulty: int, seed: int = 0
+) -> tuple[tuple[Problem, str], ...]:
+    """Problems of the train split with their gold solutions in a style, for few-shot prompts."""
+    rng = Random(seed)
+    return tuple(
+        (p, task.solution(p, style, rng)) for p in task.problems(shots, split="train", seed=seed, difficulty=difficulty)
+    )
+
+
+@dataclass(frozen=True)
+class LeastToMost:
+    """Asks for the next smaller question and then for its answer, one call each, until an answer is stated.
+
+    All problems advance together (zhou2022least, with both stages in one growing text).
+    """
+
+    task: Task
+    max_questions: int = 12
+    name: str = "least-to-most"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        texts = ["" for _ in problems]
+        costs = [Cost() for _ in problems]
+        left = [budget.max_new_tokens] * len(problems)
+        open_ = list(range(len(problems)))
+        for turn in range(2 * self.max_questions):
+            # Even turns end where the smaller question does, odd ones where its answer does.
+            mark = "?" if turn % 2 == 0 else "."
+            prompts = [replace(self.task.prompt(problems[i], "decompose"), prefill=texts[i]) for i in open_]
+            drawn = model.sample(prompts, 1, [left[i] for i in open_], temperature=0, stop=(mark,))
+            going = []
+            for i, (completion,) in zip(open_, drawn, strict=True):
+                ended = completion.finish_reason == "length" or completion.token_ids[-1] in model.end_ids
+                texts[i] += completion.text + ("" if ended else mark)
+                costs[i] += one_cost(completion, model)
+                left[i] -= len(completion.token_ids)
+                if not ended and left[i] > 0 and self.task.extract(texts[i]) is None:
+                    going.append(i)
+            open_ = going
+            if not open_:
+                break
+        return [
+            attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class ChainOfThoughtDecoding:
+    """Branches over the k likeliest first tokens, goes on greedily, and keeps the most certain answer.
+
+    A path's certainty is the mean gap between the two likeliest tokens over the tokens of its answer
+    (wang2024chain, equation 1). Paths with one answer add up their certainty, as the paper's aggregation does.
+    """
+
+    task: Task
+    k: int = 8
+    aggregate: bool = True
+
+    @property
+    def name(self) -> str:
+        return f"CoT decoding, k={self.k}"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [self.task.prompt(p, "unmarked") for p in problems]
+        first = likeliest_first_tokens(model, prompts, self.k)
+        branches = [
+            replace(prompt, prefill=token) for prompt, tokens in zip(prompts, first, strict=True) for token in tokens
+        ]
+        drawn = [g[0] for g in model.sample(branches, 1, budget.max_new_tokens, temperature=0)]
+        gaps, scored = answer_gaps(model, self.task, branches, drawn)
+        attempts = []
+        for i, problem in enumerate(problems):
+            mine = range(i * self.k, (i + 1) * self.k)
+            paths = [(f"{branches[j].prefill}{drawn[j].text}".strip(), gaps[j]) for j in mine]
+            votes: dict[str, float] = {}
+            for text, gap in paths:
+                answer = self.task.extract(text)
+                if answer is not None:
+                    votes[answer] = votes.get(answer, 0.0) + gap if self.aggregate else max(votes.get(answer, 0.0), gap)
+            answer = max(votes, key=lambda a: votes[a]) if votes else None
+            # The prompt is read once for all branches; the certainty is read in a second pass and charged.
+            cost = one_cost(drawn[mine[0]], model) + Cost.total(drawn[j].cost for j in mine[1:])
+            attempts.append(attempt(self.task, problem, answer, paths, cost + Cost.total(scored[j] for j in mine)))
+        return attempts
+
+
+def one_cost(completion: Completion, model: LanguageModel) -> Cost:
+    """Cost of one completion with its prompt."""
+    prompt = completion.prompt_tokens
+    return Cost(prompt_tokens=prompt, flops=model.flops_per_token * prompt) + completion.cost
+
+
+def likeliest_first_tokens(model: LanguageModel, prompts: Sequence[Prompt], k: int) -> list[list[str]]:
+    """The k likeliest first words of an answer to each prompt, likeliest first."""
+    import torch
+
+    out = []
+    with torch.inference_mode():
+        for prompt in prompts:
+            ids = torch.tensor([model.encode(prompt)], device=model.model.device)
+            top = model.model(input_ids=ids, use_cache=False).logits[0, -1].topk(k).indices.tolist()
+            out.append([model.tokenizer.decode([t]) for t in top])
+    return out
+
+
+def answer_gaps(
+    model: LanguageModel, task: Task, prompts: Sequence[Prompt], completions: Sequence[Completion]
+) -> tuple[list[float], list[Cost]]:
+    """For each completion, the mean gap p1 - p2 over the tokens of its stated answer, and what reading it cost."""
+    import torch
+
+    gaps, costs = [], []
+    with torch.inference_mode():
+        for prompt, completion in zip(prompts, completions, strict=True):
+            asked = model.encode(prompt)
+            start = _answer_start(model, task, prompt, completion)
+            ids = torch.tensor([asked + list(completion.token_ids)], device=model.model.device)
+            costs.append(Cost(scored_tokens=ids.shape[1], flops=model.flops_per_token * ids.shape[1]))
+            if start is None:
+                gaps.append(0.0)
+                continue
+            logits = model.model(input_ids=ids, use_cache=False).logits[0, len(asked) + start - 1 : -1]
+            top = logits.float().softmax(-1).topk(2).values
+            gaps.append(float((top[:, 0] - top[:, 1]).mean()) if len(top) else 0.0)
+    return gaps, costs
+
+
+def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: Completion) -> int | None:
+    """Index of the first completion token after the last "The answer is"; None when no answer was stated."""
+    if task.extract(f"{prompt.prefill}{completion.text}") is None:
+        return None
+    ids = list(completion.token_ids)
+    for start in range(len(ids) - 1, -1, -1):
+        if f"{prompt.prefill}{model.tokenizer.decode(ids[:start])}".endswith(ANSWER_TRIGGER):
+            return start
+    return None

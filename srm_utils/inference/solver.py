@@ -1,0 +1,61 @@
+"""What every inference technique takes and gives: `Budget`, `Attempt`, and the `Solver` contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from srm_utils.sampling.completion import Cost
+from srm_utils.tasks.problem import Grade, Problem, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What a solver may spend on each problem, in the mean: samples (or nodes expanded), and the
+    length of each in tokens. It steers; what is compared is the measured `Cost`.
+
+    >>> Budget(samples=8).max_new_tokens
+    256
+    """
+
+    samples: int = 1
+    max_new_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        if self.samples < 1 or self.max_new_tokens < 1:
+            raise ValueError(f"A budget needs at least 1 sample of 1 token; it got {self}.")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A solver's final answer to one problem: its grade, how it was reached, and what it took.
+
+    `answer` is None when the solver found none. `trace` is a list or a tree of thoughts, whatever
+    the technique's own viewer draws. `cost` holds every model call, verifiers' and teachers' too.
+    """
+
+    problem_id: str
+    answer: str | None
+    grade: Grade
+    trace: object
+    cost: Cost
+
+
+class Solver(Protocol):
+    """An inference technique with its choices made: any object with a name and `solve`.
+
+    `solve` returns one attempt per problem, in the order of the problems.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def solve(self, problems: Sequence[Problem], model: Any, budget: Budget) -> list[Attempt]: ...
+
+
+def attempt(task: Task, problem: Problem, answer: str | None, trace: object, cost: Cost) -> Attempt:
+    """An `Attempt` whose extracted answer the task grades; None is unparsable."""
+    if answer is None:
+        return Attempt(problem.id, None, Grade.UNPARSABLE, trace, cost)
+    return Attempt(problem.id, answer, Grade.CORRECT if task.matches(answer, problem) else Grade.WRONG, trace, cost)

@@ -1,0 +1,283 @@
+"""Is the bundled family fit to learn on? Five conditions, each with its figure and its bound.
+
+`srm check family` runs them on fresh validation problems and writes the model cards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from srm_utils.evaluation import Estimate, evaluate
+from srm_utils.evaluation.statistics import mean_score, wilson
+from srm_utils.models import load_model
+from srm_utils.models.pretrain import FAMILY, family_folder
+from srm_utils.tasks import get_task
+from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.styles import style_of
+from srm_utils.training.grpo import GrpoConfig, gradient, train_grpo
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+
+HASHES = "hashes.json"
+REPORT = "check.json"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measured condition: `low <= value <= high` is what was asked; the interval is what is known."""
+
+    condition: int
+    what: str
+    value: float
+    interval: tuple[float, float]
+    asked: tuple[float, float]
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.asked[0] <= self.value <= self.asked[1])
+
+    def __str__(self) -> str:
+        low, high = self.asked
+        bound = (
+            f"at most {high:.2f}" if low == 0 else f"at least {low:.2f}" if high == 1 else f"{low:.2f} to {high:.2f}"
+        )
+        mark = "ok  " if self.passed else "FAIL"
+        known = f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+        return f"{mark} {self.condition}. {self.what}: {known}, asked {bound}"
+
+
+def check_family(n: int = 120, seeds: int = 5, say: Callable[[str], None] = print, write: bool = True) -> bool:
+    """Runs every condition for the members that are there, prints each with its figure, and says whether all hold.
+
+    Args:
+        n: problems a measurement.
+        seeds: seeds of the reinforcement-learning condition.
+        say: where each line goes.
+        write: also write the report and every member's model card.
+    """
+    checks = []
+    for check in chain(_accuracy(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
+        say(str(check))
+        checks.append(check)
+    missing = [name for name in FAMILY if not (family_folder() / name / "model.safetensors").is_file()]
+    if missing:
+        say(f"not trained here: {', '.join(missing)}; run `srm pretrain NAME` for each.")
+    if write:
+        report = [asdict(c) | {"passed": c.passed} for c in checks]
+        (family_folder() / REPORT).write_text(json.dumps(report, indent=1) + "\n")
+        write_cards()
+    return all(check.passed for check in checks)
+
+
+def freeze() -> dict[str, str]:
+    """Writes the hash of every member's weights; a test holds the shipped files to them."""
+    found = {
+        name: hashlib.sha256((family_folder() / name / "model.safetensors").read_bytes()).hexdigest()
+        for name in FAMILY
+        if (family_folder() / name / "model.safetensors").is_file()
+    }
+    (family_folder() / HASHES).write_text(json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _greedy(model: LanguageModel, task: Task, problems: list[Problem], style: str, tokens: int = 192) -> Estimate:
+    drawn = model.sample([task.prompt(p, style) for p in problems], 1, tokens, temperature=0)
+    return evaluate(task, problems, drawn, model).accuracy()
+
+
+def _check(condition: int, what: str, e: Estimate, low: float, high: float = 1.0) -> Check:
+    return Check(condition, what, e.value, (e.low, e.high), (low, high))
+
+
+def _accuracy(n: int) -> Iterator[Check]:
+    easy, hard = get_task("chain"), get_task("graph")
+    base = load_model("base")
+    problems = easy.problems(n, seed=11)
+    drawn = base.sample([easy.prompt(p, "unmarked") for p in problems], 4, 96, seed=11)
+    yield _check(
+        1, "base, sampled on unmarked chain problems", evaluate(easy, problems, drawn, base).accuracy(), 0.3, 0.7
+    )
+    for name, chain_bound, graph_bound in (("instruct", 0.85, 0.60), ("teacher", 0.97, 0.85)):
+        if not (family_folder() / name / "model.safetensors").is_file():
+            continue
+        model = load_model(name)
+        for task, bound in ((easy, chain_bound), (hard, graph_bound)):
+            problems = task.problems(n, seed=12)
+            cot = _greedy(model, task, problems, "cot")
+            yield _check(1, f"{name}, {task.name}, chain of thought", cot, bound)
+            direct = _greedy(model, task, problems, "direct")
+            yield _check(1, f"{name}, {task.name}, direct (far below)", direct, 0, max(cot.value - 0.3, 0.0))
+            shallow = _greedy(model, task, task.problems(n, seed=13, difficulty=task.difficulties[1]), "cot")
+            unseen = _greedy(
+                model, task, task.problems(n, seed=13, difficulty=task.unseen_difficulties[-1]), "cot", 320
+            )
+            yield _check(1, f"{name}, {task.name}, unseen depth (below shallow)", unseen, 0, shallow.value)
+
+
+def _style(n: int) -> Iterator[Check]:
+    base, rng = load_model("base"), Random(21)
+    for task in (get_task("chain"), get_task("graph")):
+        followed = []
+        for style in ("direct", "cot", "draft", "verbose"):
+            problems = task.problems(max(n // 4, 2), seed=21, difficulty=task.difficulties[1])
+            shots = task.problems(2, split="train", seed=21, difficulty=task.difficulties[1])
+            examples = [(p, task.solution(p, style, rng)) for p in shots]
+            drawn = base.sample([task.prompt(p, "unmarked", examples) for p in problems], 1, 128, seed=21)
+            followed += [style_of(task, p, g[0].text) == style for p, g in zip(problems, drawn, strict=True)]
+        yield _check(2, f"base follows two examples' style, {task.name}", wilson(sum(followed), len(followed)), 0.9)
+
+
+def _search(n: int) -> Iterator[Check]:
+    task, base = get_task("countdown"), load_model("base")
+    problems = task.problems(max(n // 2, 2), seed=31)
+    run = evaluate(task, problems, base.sample([task.prompt(p, "cot") for p in problems], 64, 64, seed=31), base)
+    gap = mean_score(run.passk_scores(64), 64).value - run.majority(64).value
+    spread = run.passk_scores(64) - run.majority_scores(64)
+    half = 1.96 * float(spread.std(ddof=1)) / len(spread) ** 0.5
+    yield Check(3, "base, Countdown, pass@64 minus majority@64", gap, (gap - half, gap + half), (0.15, 1))
+    if (family_folder() / "teacher" / "model.safetensors").is_file():
+        found = _greedy(load_model("teacher"), task, task.problems(n, seed=32), "search", 256)
+        yield _check(3, "teacher, Countdown, search trace", found, 0.5)
+
+
+def _learnable(n: int, seeds: int) -> Iterator[Check]:
+    task, base = get_task("chain"), load_model("base")
+    problems = task.problems(n, seed=41, difficulty=(2, 3, 4, 5, 6))
+    drawn = [g[0] for g in base.sample([task.prompt(p, "unmarked") for p in problems], 1, 96, seed=41)]
+    styles = [style_of(task, p, c.text) for p, c in zip(problems, drawn, strict=True)]
+    right = np.array([task.grade(c.text, p) == "correct" for p, c in zip(problems, drawn, strict=True)])
+    direct, thought = np.array([s == "direct" for s in styles]), np.array([s != "direct" for s in styles])
+    yield _check(4, "base alone answers directly", wilson(direct.sum(), n), 0.3, 0.7)
+    yield _check(4, "base alone thinks first", wilson(thought.sum(), n), 0.3, 0.7)
+    gain = float(right[thought].mean()) - float(right[direct].mean())
+    half = 1.96 * float(right[thought].var() / thought.sum() + right[direct].var() / direct.sum()) ** 0.5
+    yield Check(4, "chains' accuracy over direct answers'", gain, (gain - half, gain + half), (0.4, 1))
+
+    def reward(problem: Problem, text: str) -> float:
+        return float(task.grade(text, problem) == "correct")
+
+    def draw(seed: int, count: int) -> list[tuple[Problem, Prompt]]:
+        batch = task.problems(count, split="train", seed=seed, difficulty=(2, 3, 4, 5, 6))
+        return [(p, task.prompt(p, "unmarked")) for p in batch]
+
+    cosines = []
+    for pair in range(4):
+        a, b = (gradient(base, draw(1000 + 2 * pair + i, 16), reward, 8, 96, seed=2 * pair + i) for i in range(2))
+        cosines.append(float(a @ b / (a.norm() * b.norm())))
+    spread = 1.96 * float(np.std(cosines, ddof=1)) / len(cosines) ** 0.5
+    agree = float(np.mean(cosines))
+    yield Check(4, "cosine of two batches' policy gradients", agree, (agree - spread, agree + spread), (0.2, 1))
+
+    def accuracy(model: LanguageModel) -> float:
+        drawn = model.sample([task.prompt(p, "unmarked") for p in problems], 4, 96, seed=43)
+        return evaluate(task, problems, drawn, model).accuracy().value
+
+    before = accuracy(base)
+    lifts = []
+    for seed in range(seeds):
+        model = load_model("base")
+        batches = [draw(5000 + 1000 * seed + step, 8) for step in range(GrpoConfig.steps)]
+        train_grpo(model, batches.__getitem__, reward, GrpoConfig(seed=seed))
+        lifts.append(accuracy(model) - before)
+    yield Check(4, f"smallest lift of 50 GRPO steps over {seeds} seeds", min(lifts), (min(lifts), max(lifts)), (0.1, 1))
+
+
+def _probe(n: int) -> Iterator[Check]:
+    """A linear head on the mean hidden state of a solution tells right from wrong on held-out problems."""
+    import torch
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    if not (family_folder() / "instruct" / "model.safetensors").is_file():
+        return
+    model, rng = load_model("instruct"), Random(51)
+    for task in (get_task("chain"), get_task("graph")):
+        states, labels, owners = [], [], []
+        for i, problem in enumerate(task.problems(3 * n, seed=51, difficulty=task.difficulties[1:])):
+            steps, _ = task.corrupt(problem, rng) if i % 2 else (list(problem.steps), -1)  # type: ignore[attr-defined]
+            ids = model.encode(task.prompt(problem, "cot"))
+            said = model.tokenizer(" " + ". ".join(steps) + ".", add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                hidden = model.model.model(torch.tensor([ids + said])).last_hidden_state[0, len(ids) :]
+            states.append(torch.cat([hidden.mean(0), hidden.min(0).values, hidden[-1]]).numpy())
+            labels.append(i % 2 == 0)
+            owners.append(i)
+        x, y = np.array(states), np.array(labels)
+        cut = 2 * n
+        scale = x[:cut].std(0) + 1e-6
+        head = LogisticRegression(C=0.05, max_iter=2000).fit(x[:cut] / scale, y[:cut])
+        scores = head.decision_function(x[cut:] / scale)
+        auc = float(roc_auc_score(y[cut:], scores))
+        # Hanley and McNeil's standard error of an area under the curve.
+        p, q = int(y[cut:].sum()), int((~y[cut:]).sum())
+        q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+        error = ((auc * (1 - auc) + (p - 1) * (q1 - auc**2) + (q - 1) * (q2 - auc**2)) / (p * q)) ** 0.5
+        yield Check(
+            5, f"linear head on instruct, {task.name}, AUC", auc, (auc - 1.96 * error, auc + 1.96 * error), (0.8, 1)
+        )
+
+
+_CARD = """---
+library_name: transformers
+tags: [small-reasoning-model, procedural]
+---
+
+# {name}
+
+{role}. Qwen3 architecture, {layers} layers, width {width}.
+
+**Data.** Procedural text of the `train` split, made by `srm_utils.models.documents` ({mixture}).
+No natural corpus, no other model's output.
+
+**Training.** `srm pretrain {name}`: {steps} steps, {tokens:,} tokens, {minutes:.0f} minutes on {device}
+with {threads} thread(s), torch {torch}; loss on answers at the end {loss:.3f}.
+
+**Weights.** sha256 `{sha}`.
+
+**Measured** by `srm check family` on fresh validation problems (95 % intervals):
+
+| condition | figure | interval | asked | holds |
+|---|---|---|---|---|
+{rows}
+
+**Use** it to learn and to teach. It knows eight small worlds and nothing else.
+"""
+
+
+def write_cards() -> list[Path]:
+    """Writes each member's model card from its training record, its hash and the last `srm check family`."""
+    folder = family_folder()
+    report = json.loads((folder / REPORT).read_text()) if (folder / REPORT).is_file() else []
+    hashes = json.loads((folder / HASHES).read_text()) if (folder / HASHES).is_file() else {}
+    written = []
+    for name, member in FAMILY.items():
+        record = folder / name / "training.json"
+        if not record.is_file():
+            continue
+        facts = json.loads(record.read_text())
+        rows = [
+            f"| {c['what']} | {c['value']:.3f} | {c['interval'][0]:.3f} to {c['interval'][1]:.3f} "
+            f"| {c['asked'][0]:.2f} to {c['asked'][1]:.2f} | {'yes' if c['passed'] else '**no**'} |"
+            for c in report
+            if name in c["what"].replace(",", " ").split()
+        ]
+        minutes, steps = facts["seconds"] / 60, facts["member"]["steps"]
+        card = _CARD.format(
+            name=name, role=f"{member.role[0].upper()}{member.role[1:]}", layers=member.layers, width=member.width,
+            mixture=member.mixture, steps=steps, tokens=facts["tokens"], minutes=minutes,
+            device=facts["device"], threads=facts["threads"], torch=facts["torch"], loss=facts["log"][-1]["loss"],
+            sha=hashes.get(name, "not frozen"), rows="\n".join(rows),
+        )  # fmt: skip
+        (folder / name / "README.md").write_text(card)
+        written.append(folder / name / "README.md")
+    return written
