@@ -279,7 +279,8 @@ def test_partial_output_is_kept(disaster: tuple[Path, Any]) -> None:
 def test_no_kernel_outlives_its_worker(disaster: tuple[Path, Any]) -> None:
     folder, _ = disaster
     pid = int((folder / "1_bad" / "kernel").read_text())
-    wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+    gone = wait_for(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 10)
+    assert gone
 
 
 def test_kernels_run_one_thread_in_their_output_folder(disaster: tuple[Path, Any]) -> None:

@@ -11,7 +11,7 @@ import re
 from random import Random
 
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
-from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number
+from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number, slip
 
 MAX_VALUE = 50
 MAX_CHANGE = 20
@@ -102,7 +102,7 @@ class ChainTask(Task):
             body = []
             for e in equations:
                 if rng.random() < 0.3:
-                    body += [_slip(e, rng), "Wait, that is wrong"]
+                    body += [slip(e, rng), "Wait, that is wrong"]
                 body.append(e)
         else:
             raise ValueError(f"Task {self.name!r} has no style {style!r}; choose one of {', '.join(self.styles)}.")
@@ -122,7 +122,7 @@ class ChainTask(Task):
                 if rng.random() < 0.5 and apply(value, flip, k) >= 0:
                     equation = f"{value} {flip} {k} = {apply(value, flip, k)}"
                 else:
-                    equation = _slip(equation, rng)
+                    equation = slip(equation, rng)
             steps.append(equation)
             value = int(equation.rsplit(" ", 1)[1])
             if not 0 <= value <= 99 or (i == at and equation in problem.steps):
@@ -161,10 +161,3 @@ def _undo(equation: str) -> str:
     if sign == "*":
         return f"{left} + {left} = {result}"
     return f"{result} {'-' if sign == '+' else '+'} {right} = {left}"
-
-
-def _slip(equation: str, rng: Random) -> str:
-    """The same equation with a result that is off by one to three, never below zero."""
-    left, result = equation.rsplit(" ", 1)
-    off = rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if int(result) + d >= 0])
-    return f"{left} {int(result) + off}"

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
-from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number
+from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number, slip
 
 MAX_VALUE = 50
 
@@ -120,7 +120,7 @@ class GraphTask(Task):
                 body.append(q)
             for s in steps:
                 if rng.random() < 0.3:
-                    body += [_slip(s, rng), "Wait, that is wrong"]
+                    body += [slip(s, rng), "Wait, that is wrong"]
                 body.append(s)
         else:
             raise ValueError(f"Task {self.name!r} has no style {style!r}; choose one of {', '.join(self.styles)}.")
@@ -142,7 +142,7 @@ class GraphTask(Task):
                     node = (node[0], rng.choice(others), *node[2:])
             step = _step(x, node, values)
             if i == at and node == nodes[x]:
-                step = _slip(step, rng)
+                step = slip(step, rng)
             values[x] = int(step.rsplit(" ", 1)[1])
             if not 0 <= values[x] <= 99 or (i == at and step in problem.steps):
                 return self.corrupt(problem, rng)
@@ -262,9 +262,3 @@ def _step(x: str, node: Node, values: dict[str, int]) -> str:
     else:
         left, sign, right = values[node[1]], node[0], node[2]
     return f"{x} = {_formula(node)} = {left} {sign} {right} = {apply(left, sign, right)}"
-
-
-def _slip(step: str, rng: Random) -> str:
-    left, result = step.rsplit(" ", 1)
-    off = rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if int(result) + d >= 0])
-    return f"{left} {int(result) + off}"

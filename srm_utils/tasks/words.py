@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from random import Random
 
 NAMES = (
     "Ada", "Ben", "Cleo", "Dan", "Eva", "Finn", "Gina", "Hugo", "Iris", "Jack", "Kira", "Liam",
@@ -41,3 +42,14 @@ def apply(left: int, sign: str, right: int) -> int:
     5
     """
     return {"+": left + right, "-": left - right, "*": left * right}[sign]
+
+
+def slip(equation: str, rng: Random) -> str:
+    """The same equation with a result that is off by one to three, never below zero.
+
+    >>> slip("2 + 3 = 5", Random(0)) != "2 + 3 = 5"
+    True
+    """
+    left, result = equation.rsplit(" ", 1)
+    off = rng.choice([d for d in (-3, -2, -1, 1, 2, 3) if int(result) + d >= 0])
+    return f"{left} {int(result) + off}"
