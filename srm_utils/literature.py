@@ -1,8 +1,9 @@
 """Who said it: `papers.bib`, the citations drawn from it, and the map from the survey to the code.
 
-Three parts, read in this order: the library of papers (`load`, `cite`, `reference`, `search`), the check that every
-citation in notebooks, docstrings and claims agrees with it (`check_citations`, `repair_citations`, `covered`), and the
-roadmap (`load_roadmap`, `check_roadmap`), the one list from which README and notebooks draw.
+Four parts, read in this order: the library of papers (`load`, `cite`, `reference`, `search`), the check that every
+citation in notebooks, docstrings and claims agrees with it (`check_citations`, `repair_citations`, `covered`), the
+roadmap (`load_roadmap`, `check_roadmap`, `coverage`), the one list from which README and notebooks draw, and the
+reading paths (`load_reading_paths`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -337,11 +339,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Where the collection uses a paper: notebook names, claim ids, and documented functions, classes and modules."""
+    """Where the collection uses a paper: notebook names, claim ids, functions, and techniques of the roadmap.
+
+    `functions` are those of the paper's built techniques, then functions, classes and modules whose docstring names it.
+    """
 
     notebooks: tuple[str, ...]
     claims: tuple[str, ...]
     functions: tuple[str, ...]
+    techniques: tuple[str, ...] = ()
 
 
 def check_citations(paths: Sequence[str | Path] | None = None, library: Library | None = None) -> list[Finding]:
@@ -412,29 +418,24 @@ def covered(notebooks: str | Path | None = None) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def uncovered(notebooks: str | Path | None = None) -> dict[str, list[Paper]]:
-    """Section -> the papers that no notebook cites yet; sections without one are left out."""
-    cited = covered(notebooks)
-    rest: dict[str, list[Paper]] = {}
-    for section in load().sections:
-        papers = [paper for paper in load().search(section=section) if paper.key not in cited]
-        if papers:
-            rest[section] = papers
-    return rest
-
-
 def usage(key: str, notebooks: str | Path | None = None) -> Usage:
     """Notebooks, claims and documented functions that use a paper. Raises UnknownPaper for a key we do not hold."""
     load()[key]
     folder = _notebook_folder(notebooks)
     claims = folder / "claims.yaml"
-    # This file names papers only as examples.
-    sources = [path for path in _files([PACKAGE]) if path.suffix == ".py" and path != Path(__file__).resolve()]
-    functions = (name for path in sources for name, k in _docstring_keys(path) if k == key)
+    # This file and its command line name papers only as examples.
+    examples = (Path(__file__).resolve(), PACKAGE / "collection" / "papers_cli.py")
+    sources = [path for path in _files([PACKAGE]) if path.suffix == ".py" and path not in examples]
+    # Only a file that holds the key is worth parsing.
+    naming = (path for path in sources if key in path.read_text(encoding="utf-8"))
+    documented = (name for path in naming for name, k in _docstring_keys(path) if k == key)
+    here = [(part, topic, t) for part, topic, t in _techniques(load_roadmap()) if key in t.papers]
+    running = (t.function.replace(":", ".") for _, _, t in here if t.status == "built")
     return Usage(
         notebooks=tuple(covered(folder).get(key, [])),
         claims=tuple(claim for _, k, claim in _paper_values(claims) if k == key) if claims.is_file() else (),
-        functions=tuple(dict.fromkeys(functions)),
+        functions=tuple(dict.fromkeys([*running, *documented])),
+        techniques=tuple(f"{part.name} > {topic.name} > {t.name} ({t.status})" for part, topic, t in here),
     )
 
 
@@ -608,6 +609,8 @@ def _paper_values(path: Path) -> list[tuple[int, str, str]]:
 # ------------------------------------------------------------------------------------------------ the roadmap
 
 STATUSES = ("planned", "built")
+#: Stands for the claim of a technique that runs no model, as this module's map: it has nothing to measure.
+NO_CLAIM = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,7 +618,8 @@ class Technique:
     """One technique: who said it, and the five places where the collection keeps its word.
 
     `notebook` is a name below the notebooks folder without ending, `section` a heading in it, `function`
-    "module:name", `test` "tests/file.py::name", `claim` an id of `claims.yaml`; "" where there is none yet.
+    "module:name", `test` "tests/file.py::name", `claim` an id of `claims.yaml`, or `NO_CLAIM` for a function of this
+    module; "" where there is none yet.
     """
 
     name: str
@@ -658,20 +662,32 @@ def load_roadmap(path: str | Path | None = None) -> tuple[Part, ...]:
     >>> [part.name for part in load_roadmap()]
     ['Landscape', 'Training', 'Inference', 'Applications', 'Future directions']
     """
+    file = Path(path) if path is not None else PACKAGE / "roadmap.yaml"
+    with _named_fields(file):
+        return tuple(
+            Part(part["part"], part["finished"], tuple(_topic(topic) for topic in part["topics"]))
+            for part in _yaml(file, "roadmap")
+        )
+
+
+def _yaml(file: Path, what: str) -> Any:
+    """The data of one of the package's YAML files."""
     import yaml
 
-    file = Path(path) if path is not None else PACKAGE / "roadmap.yaml"
     if not file.is_file():
-        raise FileNotFoundError(f"There is no roadmap at {file}; restore it from version control.")
+        raise FileNotFoundError(f"There is no {what} at {file}; restore it from version control.")
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ValueError(f"{file.name}, line {line}: this is not valid YAML; mend it first.") from None
+
+
+@contextmanager
+def _named_fields(file: Path) -> Iterator[None]:
+    """A field that is missing or misnamed is said in one sentence."""
     try:
-        return tuple(
-            Part(part["part"], part["finished"], tuple(_topic(topic) for topic in part["topics"])) for part in data
-        )
+        yield
     except (KeyError, TypeError) as error:
         what = f"{file.name} lacks or misnames a field ({error})"
         raise ValueError(f"{what}; compare it with a neighbouring entry.") from None
@@ -703,7 +719,7 @@ def check_roadmap(roadmap: Sequence[Part] | None = None, root: Path | None = Non
         "section": lambda t: _has_heading(root / "notebooks" / f"{t.notebook}.ipynb", t.section),
         "function": lambda t: _defined(root, t.function.replace(".", "/").replace(":", ".py:", 1), ":"),
         "test": lambda t: _defined(root, t.test, "::"),
-        "claim": lambda t: t.claim in claim_ids,
+        "claim": lambda t: t.claim in claim_ids or (t.claim == NO_CLAIM and t.function.startswith(f"{__name__}:")),
     }
     for part in parts:
         for technique in part.techniques:
@@ -732,20 +748,53 @@ def check_roadmap(roadmap: Sequence[Part] | None = None, root: Path | None = Non
     return findings
 
 
+#: How far the collection has come with a paper, furthest first.
+STATES = {
+    "run": "a built technique or a claim rests on it",
+    "cited": "a notebook names it",
+    "planned": "the roadmap names it for a technique to come",
+    "open": "nothing yet",
+}
+
+
+def coverage(notebooks: str | Path | None = None, roadmap: Sequence[Part] | None = None) -> dict[str, str]:
+    """Key -> how far the collection has come with it, one of `STATES`, for every paper of the library.
+
+    `notebooks` is the folder of notebooks and `claims.yaml`, the checkout's by default; `roadmap` is `load_roadmap()`
+    unless given. Raises FileNotFoundError without a folder of notebooks.
+    """
+    folder = _notebook_folder(notebooks)
+    claims = folder / "claims.yaml"
+    techniques = [t for _, _, t in _techniques(load_roadmap() if roadmap is None else roadmap)]
+    reached = {
+        "planned": {key for t in techniques for key in t.papers},
+        "cited": set(covered(folder)),
+        "run": {key for t in techniques if t.status == "built" for key in t.papers}
+        | ({key for _, key, _ in _paper_values(claims)} if claims.is_file() else set()),
+    }
+    return {key: next((state for state in STATES if key in reached.get(state, ())), "open") for key in load()}
+
+
+def _techniques(roadmap: Sequence[Part]) -> Iterator[tuple[Part, Topic, Technique]]:
+    """Every technique with the part and topic it stands in, in order."""
+    for part in roadmap:
+        for topic in part.topics:
+            for technique in topic.techniques:
+                yield part, topic, technique
+
+
 def roadmap_table(notebooks: str = "notebooks/") -> str:
     """The roadmap as one Markdown table; `notebooks` is the way from the reader's file to the notebooks folder.
 
     Only notebooks that have a built technique are linked.
     """
     rows = ["| part | topic | technique | papers | notebook |", "|---|---|---|---|---|"]
-    for part in load_roadmap():
-        for topic in part.topics:
-            for technique in topic.techniques:
-                name = technique.notebook.rpartition("/")[2]
-                built = technique.status == "built"
-                where = f"[{name}]({notebooks}{technique.notebook}.ipynb)" if built else f"{name} (planned)".strip()
-                papers = "; ".join(load()[key].citation for key in technique.papers)
-                rows.append(f"| {part.name} | {topic.name} | {technique.name} | {papers} | {where} |")
+    for part, topic, technique in _techniques(load_roadmap()):
+        name = technique.notebook.rpartition("/")[2]
+        built = technique.status == "built"
+        where = f"[{name}]({notebooks}{technique.notebook}.ipynb)" if built else f"{name} (planned)".strip()
+        papers = "; ".join(load()[key].citation for key in technique.papers)
+        rows.append(f"| {part.name} | {topic.name} | {technique.name} | {papers} | {where} |")
     return "\n".join(rows)
 
 
@@ -770,3 +819,50 @@ def _defined(root: Path, place: str, mark: str) -> bool:
             return False
         nodes = match.body
     return True
+
+
+# ------------------------------------------------------------------------------------------- the reading paths
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """One paper of a reading path, and in one sentence why to read it there."""
+
+    paper: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadingPath:
+    """A dozen papers for one kind of reader, in the order to read them; our choice, not the survey's."""
+
+    name: str
+    reader: str
+    stops: tuple[Stop, ...]
+
+
+def load_reading_paths(path: str | Path | None = None) -> tuple[ReadingPath, ...]:
+    """The reading paths, from the package's `reading_paths.yaml`.
+
+    Raises FileNotFoundError when the file is missing, ValueError when it is not what this describes, when a paper is
+    not in the library, and when it stands twice in a path.
+
+    >>> [(path.name, len(path.stops)) for path in load_reading_paths()]
+    [('student', 12), ('trainer', 12), ('deployer', 12)]
+    """
+    file = Path(path) if path is not None else PACKAGE / "reading_paths.yaml"
+    with _named_fields(file):
+        paths = tuple(
+            ReadingPath(entry["path"], entry["reader"], tuple(Stop(**stop) for stop in entry["stops"]))
+            for entry in _yaml(file, "list of reading paths")
+        )
+    for reading in paths:
+        seen: set[str] = set()
+        for stop in reading.stops:
+            place = f"{file.name}, path {reading.name!r}"
+            if stop.paper not in load():
+                raise ValueError(f"{place}: {_unknown(stop.paper, load())}.")
+            if stop.paper in seen:
+                raise ValueError(f"{place}: {stop.paper!r} stands twice; keep one.")
+            seen.add(stop.paper)
+    return paths

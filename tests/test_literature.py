@@ -17,10 +17,12 @@ from pybtex.database import parse_file, parse_string
 from typer.testing import CliRunner
 
 from srm_utils import literature
-from srm_utils.collection.papers_cli import papers_app
+from srm_utils.collection.papers_cli import MARKS, papers_app
+from srm_utils.evaluation import load_claims
 from srm_utils.literature import (
     CHECKOUT,
     KEY,
+    STATES,
     Part,
     Technique,
     Topic,
@@ -28,13 +30,14 @@ from srm_utils.literature import (
     check_citations,
     check_roadmap,
     cite,
+    coverage,
     covered,
     load,
+    load_reading_paths,
     load_roadmap,
     reference,
     repair_citations,
     search,
-    uncovered,
     usage,
 )
 
@@ -379,17 +382,47 @@ def test_keys_in_docstrings_and_claims(tmp_path: Path) -> None:
     assert "xu2025cod" in findings[0].message and "yao2023tree" in findings[1].message
 
 
-def test_covered_uncovered_and_usage(tmp_path: Path) -> None:
+def test_covered_and_usage(tmp_path: Path) -> None:
     notebook(tmp_path / "2_inference" / "21_a.ipynb", cite("wei2022chain"), cite("xu2025cod"))
     notebook(tmp_path / "00_b.ipynb", cite("wei2022chain"))
     (tmp_path / "claims.yaml").write_text("gap_grows:\n  paper: wei2022chain\n")
     assert covered(tmp_path) == {"wei2022chain": ["00_b", "2_inference/21_a"], "xu2025cod": ["2_inference/21_a"]}
-    rest = uncovered(tmp_path)
-    assert sum(map(len, rest.values())) == len(PAPERS) - 2
-    assert "wei2022chain" not in {p.key for p in rest["inference-prompting"]}
     used = usage("wei2022chain", tmp_path)
     assert used.notebooks == ("00_b", "2_inference/21_a") and used.claims == ("gap_grows",)
     assert "srm_utils.sampling.completion.Cost" in usage("kaplan2020scaling", tmp_path).functions
+
+
+def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions() -> None:
+    built = {t.name: t for part in load_roadmap() for t in part.techniques if t.status == "built"}
+    assert built
+    for name, technique in built.items():
+        for key in technique.papers:
+            used = usage(key)
+            assert any(f" > {name} (built)" in line for line in used.techniques), key
+            assert technique.function.replace(":", ".") in used.functions, key
+    assert not any("papers_cli" in name for key in ("wei2022chain", "xu2025cod") for name in usage(key).functions)
+    alone = next(key for key, state in coverage().items() if state == "open")
+    assert usage(alone).techniques == usage(alone).notebooks == usage(alone).claims == ()
+
+
+def test_every_paper_has_the_furthest_state_it_has_reached(tmp_path: Path) -> None:
+    notebook(tmp_path / "21_a.ipynb", cite("wei2022chain"), cite("kojima2022large"), cite("xu2025cod"))
+    (tmp_path / "claims.yaml").write_text("- id: gap\n  paper: kojima2022large\n")
+    papers = ("wei2022chain", "yao2023tree", "xu2025cod")
+    planned = Technique("to come", papers, "planned", "")
+    there = Technique("there", ("wei2022chain", "zhou2022least"), "built", "21_a")
+    roadmap = [Part("Inference", False, (Topic("Chains", (planned, there)),))]
+    states = coverage(tmp_path, roadmap)
+    assert list(states) == list(LIBRARY) and set(states.values()) == set(STATES)
+    assert {key: state for key, state in states.items() if state != "open"} == {
+        "wei2022chain": "run",
+        "zhou2022least": "run",
+        "kojima2022large": "run",
+        "xu2025cod": "cited",
+        "yao2023tree": "planned",
+    }
+    with pytest.raises(FileNotFoundError, match="There is no notebooks folder at"):
+        coverage(tmp_path / "none")
 
 
 # ----------------------------------------------------------------------------------------------- the roadmap
@@ -405,6 +438,10 @@ def test_roadmap_has_the_parts_of_the_survey_and_a_paper_for_every_technique() -
     assert all(technique.papers for part in parts.values() for technique in part.techniques)
     planned = {t.notebook for name in ("Training", "Inference") for t in parts[name].techniques}
     assert len(planned) == 20 and all(re.fullmatch(r"[12]_(training|inference)/[12]\d_\w+", n) for n in planned)
+    later = {t.notebook for name in ("Applications", "Future directions") for t in parts[name].techniques}
+    assert later and all(re.fullmatch(r"3_applications/3\d_\w+|4_future/4\d_\w+", n) for n in later)
+    named = [n.rpartition("/")[2] for n in sorted({t.notebook for part in parts.values() for t in part.techniques})]
+    assert len({n.partition("_")[0] for n in named}) == len(named), "one number, one notebook"
 
 
 @pytest.fixture
@@ -447,6 +484,7 @@ def mapped(finished: bool = False, **changes: object) -> list[Part]:
         ({"test": "tests/test_cot.py::test_other"}, "does not exist"),
         ({"test": "tests/test_cot.py"}, "does not exist"),
         ({"claim": "gap_shrinks"}, "the claim 'gap_shrinks' does not exist"),
+        ({"claim": "none"}, "the claim 'none' does not exist"),
         ({"papers": ()}, "names no paper"),
         ({"papers": ("wei2022chian",)}, "there is no paper 'wei2022chian'"),
         ({"status": "done"}, "has the status 'done'; write planned or built"),
@@ -460,6 +498,14 @@ def test_roadmap_check_finds_each_gap(checkout: Path, changes: dict[str, object]
         assert findings == []
     else:
         assert any(says in f.message for f in findings), findings
+
+
+def test_only_a_function_of_the_map_needs_no_claim(checkout: Path) -> None:
+    (checkout / "srm_utils" / "literature.py").write_text("def coverage(): ...\n")
+    changes = {"function": "srm_utils.literature:coverage", "claim": "none"}
+    assert check_roadmap(mapped(**changes), checkout) == []
+    findings = check_roadmap(mapped(**{**changes, "claim": ""}), checkout)
+    assert [f.message for f in findings] == ["is built but names no claim"]
 
 
 def test_roadmap_check_finds_an_unmapped_notebook_and_a_repeated_name(checkout: Path) -> None:
@@ -499,6 +545,68 @@ def test_readme_table_is_drawn_from_the_roadmap(tmp_path: Path) -> None:
     assert readme.read_text().endswith(f"{end}\n\nEnd.\n")
 
 
+# ----------------------------------------------------------------------------------------- the reading paths
+
+
+def test_reading_paths_are_three_dozens_of_known_papers_with_one_sentence_each() -> None:
+    paths = load_reading_paths()
+    assert [path.name for path in paths] == ["student", "trainer", "deployer"]
+    for path in paths:
+        keys = [stop.paper for stop in path.stops]
+        assert len(keys) == 12 and len(set(keys)) == 12 and set(keys) <= set(LIBRARY), path.name
+        for stop in path.stops:
+            # A point may stand inside a number only: one sentence, which begins and ends as sentences do.
+            assert re.fullmatch(r"[A-Z](?:[^.!?\n]|\.\d)+\.", stop.why), (stop.paper, stop.why)
+            assert 40 <= len(stop.why) <= 180, (stop.paper, len(stop.why))
+
+
+def test_a_path_points_only_to_notebooks_that_use_its_paper() -> None:
+    """A sentence that names a notebook is held to it: the paper is cited, claimed or run there."""
+    techniques = [t for part in load_roadmap() for t in part.techniques]
+    claims = load_claims(CHECKOUT / "notebooks" / "claims.yaml")
+    named = 0
+    for stop in (stop for path in load_reading_paths() for stop in path.stops):
+        numbers = re.findall(r"notebook (\d\d)", stop.why) + ["00"] * ("the tour" in stop.why)
+        places = {t.notebook for t in techniques if t.status == "built" and stop.paper in t.papers}
+        places |= {c.notebook for c in claims if c.paper == stop.paper} | set(covered().get(stop.paper, []))
+        for number in numbers:
+            named += 1
+            assert any(place.rpartition("/")[2].startswith(f"{number}_") for place in places), (stop, places)
+    assert named
+
+
+def test_a_path_states_no_figure_of_ours() -> None:
+    """Verdicts change when a model is trained anew; they are drawn from their files and written down nowhere else."""
+    for stop in (stop for path in load_reading_paths() for stop in path.stops):
+        assert not re.search(r"\d\s*%|supported|contradicted|inconclusive|per cent", stop.why), stop
+
+
+@pytest.mark.parametrize(
+    ("stops", "says"),
+    [
+        ("[{paper: wei2022chian, why: A.}]", "path 'me': there is no paper 'wei2022chian' in papers.bib; the nearest"),
+        ("[{paper: xu2025cod, why: A.}, {paper: xu2025cod, why: B.}]", "path 'me': 'xu2025cod' stands twice; keep one"),
+        ("[{paper: xu2025cod}]", "paths.yaml lacks or misnames a field"),
+        ("[{paper: xu2025cod, because: A.}]", "unexpected keyword argument 'because'"),
+        ("[xu2025cod]", "paths.yaml lacks or misnames a field"),
+        ("[", "line 1: this is not valid YAML"),
+    ],
+)
+def test_malformed_reading_path_is_named(tmp_path: Path, stops: str, says: str) -> None:
+    file = tmp_path / "paths.yaml"
+    file.write_text(f"- {{path: me, reader: myself, stops: {stops}}}\n")
+    with pytest.raises(ValueError, match=re.escape(says)):
+        load_reading_paths(file)
+    with pytest.raises(FileNotFoundError, match="There is no list of reading paths at"):
+        load_reading_paths(tmp_path / "none.yaml")
+
+
+def test_the_keys_of_reading_paths_are_citations_like_others(tmp_path: Path) -> None:
+    file = tmp_path / "reading_paths.yaml"
+    file.write_text("- path: me\n  stops:\n    - paper: xu2025codd\n      why: A.\n")
+    assert [(f.place, "xu2025cod" in f.message) for f in check_citations([file])] == [("line 3", True)]
+
+
 # ------------------------------------------------------------------------------------------ the command line
 
 APP = typer.Typer()
@@ -519,7 +627,10 @@ def srm(*words: str) -> tuple[int, str]:
 def test_papers_lists_searches_and_prints_bibtex() -> None:
     code, everything = srm()
     assert code == 0 and f"{len(PAPERS)} of {len(PAPERS)} papers" in everything
-    assert all(p.key in everything for p in PAPERS)
+    states = coverage()
+    assert list(MARKS) == list(STATES) and all(f"  {MARKS[states[p.key]]} {p.key} " in everything for p in PAPERS)
+    run = sum(state == "run" for state in states.values())
+    assert run and f"papers: {run} run (*)," in everything
     code, found = srm("graph", "thoughts", "--section", "inference-search")
     assert code == 0 and "besta2024graph" in found and "1 of" in found
     code, entries = srm("--bibtex", "--section", "training-sft")
@@ -528,8 +639,9 @@ def test_papers_lists_searches_and_prints_bibtex() -> None:
 
 
 def test_papers_splits_into_covered_and_uncovered() -> None:
-    cited = set(covered())
-    for flag, keys in (("--covered", cited), ("--uncovered", set(LIBRARY) - cited)):
+    there = {key for key, state in coverage().items() if state in ("run", "cited")}
+    assert set(covered()) <= there
+    for flag, keys in (("--covered", there), ("--uncovered", set(LIBRARY) - there)):
         code, output = srm(flag)
         assert code == (0 if keys else 1)
         assert {word for word in output.split() if word in LIBRARY} == keys
@@ -538,6 +650,10 @@ def test_papers_splits_into_covered_and_uncovered() -> None:
 def test_papers_show_names_uses_and_a_wrong_key_is_one_sentence() -> None:
     code, output = srm("show", "kaplan2020scaling")
     assert code == 0 and "srm_utils.sampling.completion.Cost" in output and cite("kaplan2020scaling") in output
+    assert "claims     size-pays" in output and "notebooks  01_landscape" in output
+    code, output = srm("show", "xu2025cod")
+    assert code == 0 and "techniques Inference > Chain of thought > chain of draft (built)" in output
+    assert "srm_utils.inference.chain_of_thought.Prompting" in output
     code, output = srm("show", "wei2022chian")
     assert code == 2 and "the nearest are wei2022chain" in output and len(output.splitlines()) == 1
     code, output = srm("--section", "nothing")

@@ -28,6 +28,10 @@ papers_app = typer.Typer(
 )
 
 
+#: How far the collection has come with a paper, as the list marks it.
+MARKS = {"run": "*", "cited": "+", "planned": ".", "open": " "}
+
+
 @contextmanager
 def _one_sentence() -> Iterator[None]:
     """What a person can mend is said in one sentence, with exit code 2."""
@@ -45,11 +49,15 @@ def list_papers(
     query: Annotated[list[str] | None, typer.Argument(help="Words that must all occur somewhere.")] = None,
     section: Annotated[str, typer.Option(help="A roadmap section or its beginning, such as training-rl.")] = "",
     covered: Annotated[
-        bool | None, typer.Option("--covered/--uncovered", help="Only papers that a notebook cites, or that none does.")
+        bool | None,
+        typer.Option("--covered/--uncovered", help="Only papers that a notebook runs or names, or that none does."),
     ] = None,
     bibtex: Annotated[bool, typer.Option("--bibtex", help="Print the BibTeX entries.")] = False,
 ) -> None:
-    """List papers, by section, each with its key, author, year and title ("*" where a notebook cites it).
+    """List papers, by section, each with its key, author, year and title.
+
+    The mark before a key says how far the collection has come with it: "*" a built technique or a claim rests on it,
+    "+" a notebook names it, "." it is planned, " " nothing yet.
 
     \b
     Examples:
@@ -63,9 +71,9 @@ def list_papers(
     with _one_sentence():
         found = literature.search(" ".join(query or []), section)
         folder = _notebooks()
-        cited = literature.covered(folder) if covered is not None or folder.is_dir() else {}
+        states = literature.coverage(folder) if covered is not None or folder.is_dir() else {}
     if covered is not None:
-        found = [paper for paper in found if (paper.key in cited) == covered]
+        found = [paper for paper in found if (states[paper.key] in ("run", "cited")) == covered]
     if not found:
         typer.echo("No paper matches; try fewer words, or `srm papers` for all of them.", err=True)
         raise typer.Exit(1)
@@ -76,8 +84,11 @@ def list_papers(
         papers = [paper for paper in found if paper.section == name]
         typer.echo(f"{name} ({len(papers)})")
         for paper in papers:
-            typer.echo(f"  {'*' if paper.key in cited else ' '} {paper.key:<28} {paper.label}: {paper.title}")
-    typer.echo(f"{len(found)} of {len(literature.load())} papers")
+            mark = MARKS[states.get(paper.key, "open")]
+            typer.echo(f"  {mark} {paper.key:<28} {paper.label}: {paper.title}")
+    counts = {state: sum(states.get(paper.key) == state for paper in found) for state in MARKS}
+    tally = ", ".join(f"{n} {state} ({MARKS[state]})".removesuffix(" ( )") for state, n in counts.items())
+    typer.echo(f"{len(found)} of {len(literature.load())} papers" + (f": {tally}" if states else ""))
 
 
 @papers_app.command()
@@ -96,7 +107,7 @@ def show(key: Annotated[str, typer.Argument(help="A key of papers.bib, such as w
         use = literature.usage(key, folder) if folder.is_dir() else None
     typer.echo(f"{paper.reference}\n{paper.url}\n")
     typer.echo(f"cite       {paper.citation}\nsection    {paper.section}\ntechnique  {paper.technique}")
-    for name in ("notebooks", "claims", "functions") if use else ():
+    for name in ("techniques", "notebooks", "claims", "functions") if use else ():
         typer.echo(f"{name:<10} {', '.join(getattr(use, name)) or 'none yet'}")
 
 
