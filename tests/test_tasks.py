@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from srm_utils.tasks import get_task, task_names
 from srm_utils.tasks import words as shared_words
 from srm_utils.tasks.chain import MAX_CHANGE, MAX_VALUE, ChainTask
-from srm_utils.tasks.graph import GraphTask
+from srm_utils.tasks.graph import GraphTask, lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import INSTRUCTIONS, SPLIT_BOUNDS, Grade, Prompt, split_of
+from srm_utils.tasks.sorting import score, wrong_merge
 
 WORLDS = (ChainTask(), GraphTask())
 each_world = pytest.mark.parametrize("task", WORLDS, ids=lambda task: task.name)
@@ -270,3 +271,33 @@ def test_unknown_tasks_are_answered_with_the_nearest_names():
         get_task("xyzzy")
     with pytest.raises(ValueError, match="There is no task 'hf:'"):
         get_task("hf:")
+
+
+# ---- what is asked besides solving -----------------------------------------------------------------
+
+
+def test_looking_things_up_gives_each_sentence_of_the_question_and_the_answer() -> None:
+    task = get_task("graph")
+    for problem in task.problems(40, seed=9):
+        table, text = lookup_table(problem), lookup_solution(problem)
+        assert all(sentence in problem.question for sentence in table.values())
+        assert not any(sentence in lookup_prompt(problem).text() for sentence in table.values())
+        assert all(f"Look up {x}: {table[x]}" in text for x in problem.facts["needed"])
+        assert task.grade(text, problem) == Grade.CORRECT
+
+
+def test_a_rewritten_question_is_the_same_problem_in_other_words() -> None:
+    task, rng = get_task("chain"), Random(4)
+    problems = task.problems(40, seed=9, difficulty=4)
+    rewritten = [task.rewrite(problem, rng) for problem in problems]
+    assert sum(new != p.question for new, p in zip(rewritten, problems, strict=True)) > 35
+    for new, problem in zip(rewritten, problems, strict=True):
+        assert re.findall(r"\d+", new) == re.findall(r"\d+", problem.question)
+
+
+def test_a_wrong_merge_is_near_and_never_right() -> None:
+    rng = Random(5)
+    for problem in get_task("sorting").problems(60, seed=9):
+        numbers = problem.facts["numbers"]
+        left, right = sorted(numbers[: len(numbers) // 2]), sorted(numbers[len(numbers) // 2 :])
+        assert 1 <= score(wrong_merge(left, right, rng), numbers) <= 3

@@ -32,10 +32,10 @@ def _truth(question: str) -> str:
     true, rules = set(), []
     for sentence in map(str.strip, told):
         for form in (
-            r"Everyone who is (?P<p>\w+) is (?P<q>\w+)\.",
-            r"If (?P<x>\w+) is (?P<p>\w+) then (?P=x) is (?P<q>\w+)\.",
-            r"Everyone is (?P<q>\w+) who is (?P<p>\w+)\.",
-            r"(?P<x>\w+) is (?P<q>\w+) if (?P=x) is (?P<p>\w+)\.",
+            r"Everyone is (?P<q>\w+) if (?P<p>\w+)\.",
+            r"(?P<x>\w+) is (?P<q>\w+) if (?P<p>\w+)\.",
+            r"If (?P<p>\w+), everyone is (?P<q>\w+)\.",
+            r"If (?P<p>\w+), (?P<x>\w+) is (?P<q>\w+)\.",
         ):
             if m := re.fullmatch(form, sentence):
                 rules.append((m.groupdict().get("x"), m["p"], m["q"]))
@@ -155,20 +155,20 @@ def _surface(question: str) -> dict[str, float]:
     """What can be seen without following a chain from the question."""
     *told, ask = [s.strip() for s in re.findall(r"[^.?]+[.?]", question)]
     who, goal = re.fullmatch(r"Is (\w+) (\w+)\?", ask).groups()
-    concludes = [i for i, s in enumerate(told) if s.endswith(f" is {goal}.")]
-    premises = re.findall(rf"(?:who|{who}) is (\w+) (?:is|then {who} is) {goal}\.", question)
+    concludes = [i for i, s in enumerate(told) if f" is {goal} if " in s]
+    premises = re.findall(rf" is {goal} if (\w+)\.", question)
     return {
         "sentences": len(told),
-        "rules": sum(s.startswith(("Everyone", "If")) for s in told),
-        "facts about the person": sum(s.split()[0] == who for s in told),
-        "facts about others": sum(s.split()[0] not in (who, "Everyone", "If") for s in told),
+        "rules": sum(" if " in s for s in told),
+        "facts about the person": sum(s.split()[0] == who and " if " not in s for s in told),
+        "facts about others": sum(s.split()[0] not in (who, "Everyone") for s in told),
         "mentions of the person": question.count(who),
         "mentions of the goal": len(re.findall(rf"\b{goal}\b", question)),
         "sentences that conclude the goal": len(concludes),
         "place of the rule": concludes[0] / len(told),
-        "the rule names the person": told[concludes[0]].startswith("If"),
+        "the rule names the person": told[concludes[0]].startswith(who),
         "mentions of its premise": len(re.findall(rf"\b{premises[0]}\b", question)),
-        "first sentence is a fact about the person": told[0].startswith(f"{who} is"),
+        "first sentence is a fact about the person": told[0].startswith(f"{who} is") and " if " not in told[0],
         "length": len(question.split()),
     }
 
@@ -223,9 +223,9 @@ def test_verdicts_on_false_unneeded_and_reversed_claims():
 
         assert verdict(f"{x} is {goal}.") == ["right" if true else "wrong"]
         assert verdict(f"{x} is not {goal}.") == ["wrong" if true else "right"]
-        assert verdict(f"{x} is {goal} if {x} is {before}.") == ["right"]
-        assert verdict(f"{x} is {before} if {x} is {goal}.") == ["wrong"]
-        assert verdict(f"{x} is {spare[1]} if {x} is {spare[0]}.") == ["useless"]
+        assert verdict(f"{x} is {goal} if {before}.") == ["right"]
+        assert verdict(f"{x} is {before} if {goal}.") == ["wrong"]
+        assert verdict(f"{x} is {spare[1]} if {spare[0]}.") == ["useless"]
         assert verdict("It is right. Wait, that is wrong.") == []
 
 
@@ -237,8 +237,8 @@ def test_a_rule_about_one_person_does_not_hold_for_another():
         for (kind, p, q), sentence in zip(problem.facts["told"], problem.facts["sentences"], strict=True):
             if kind == "rule":
                 for y in others:
-                    checks = task.check_steps(f"{y} is {q} if {y} is {p}.", problem)
-                    assert [c.verdict for c in checks] == ["wrong" if sentence.startswith("If") else "useless"]
+                    checks = task.check_steps(f"{y} is {q} if {p}.", problem)
+                    assert [c.verdict for c in checks] == ["useless" if "veryone" in sentence else "wrong"]
                     seen += 1
     assert seen > 100
 
@@ -291,7 +291,7 @@ def test_gold_exchanges_answer_within_their_budget(budget):
         assert len(turns) >= 2 and len(turns) <= 2 * problem.difficulty + 6
         for message in messages:
             assert message.startswith("Message: ") and task.grade(message, problem) is Grade.UNPARSABLE
-            assert len(re.findall(r" if \w+ is \w+\.", message.replace("know if", "know"))) <= budget
+            assert len(re.findall(r" if \w+\.", message.replace("know if", "know"))) <= budget
             assert {c.verdict for c in task.check_steps(message, problem)} <= {"right"}
         assert {c.verdict for c in task.check_steps(last, problem)} == {"right"}
         turns_seen.append(len(turns))
@@ -312,7 +312,7 @@ def test_an_agent_uses_only_true_messages():
     task = SplitEvidenceTask()
     for problem in task.problems(20, seed=3, difficulty=3):
         x, path = problem.facts["person"], problem.facts["path"]
-        lies = [f"Message: {x} is {path[0]}.", f"Message: {x} is {path[0]} if {x} is {path[-1]}.", "\x00 [[[" * 50]
+        lies = [f"Message: {x} is {path[0]}.", f"Message: {x} is {path[0]} if {path[-1]}.", "\x00 [[[" * 50]
         for agent in (0, 1):
             assert task.agent_solution(problem, agent, lies) == task.agent_solution(problem, agent, [])
 

@@ -339,7 +339,8 @@ def bench_sampler_command() -> None:
     """
     from srm_utils.sampling.bench import bench_sampler
 
-    bench_sampler()
+    _, text = bench_sampler(say=lambda line: typer.echo(line, err=True))
+    typer.echo(text)
 
 
 @app.command()

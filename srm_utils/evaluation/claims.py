@@ -166,7 +166,7 @@ def _p_value(claim: Claim, measured: Measurement) -> float:
 def _conclude(claim: Claim, measured: Measurement, p_value: float, estimate: Estimate) -> ClaimVerdict:
     found, reason = verdict(claim, estimate), ""
     if measured.unit == "seed" and estimate.n < MIN_SEEDS:
-        found, reason = "inconclusive", f"{estimate.n} seeds are too few for a verdict; train at least {MIN_SEEDS}."
+        found, reason = "inconclusive", f"{estimate.n} of the at least {MIN_SEEDS} seeds that a verdict needs."
     elif measured.unit == "problem" and estimate.n < claim.n:
         reason = f"{estimate.n} problems of the {claim.n} planned."
     detectable = detectable_from(estimate) if found == "inconclusive" else None

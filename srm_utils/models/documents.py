@@ -3,36 +3,35 @@
 A document keeps one task and one style, so that few-shot prompts have something to find; half of
 them name the style after the question, the other half leave it to be inferred, so that alone on an
 unmarked question the base answers directly or thinks first with about equal chance. Besides solving,
-the text holds the skills that later techniques ask for: the next step, judging a step and a whole
-solution, criticising, revising, values of search states, merging partial results, messages between
-agents. Everything is drawn from the `train` split.
+the text holds the skills that techniques ask for, in the words of `tasks.prompts`: the next step, judging,
+verifying, criticising, revising, notes on earlier trials, plans, budgets, values of search states,
+merging partial results, messages between agents. Everything is drawn from the `train` split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from random import Random
 
-from srm_utils.tasks import get_task
-from srm_utils.tasks.problem import Problem, Prompt, Task, Templates, split_of
+from srm_utils.tasks import get_task, prompts
+from srm_utils.tasks.problem import Grade, Problem, Prompt, Task, Templates, split_of
+from srm_utils.tasks.words import answer_sentence
 
 Item = tuple[Prompt, str]
 
 #: Share of documents by task.
 TASK_SHARES: dict[str, float] = {
-    "chain": 0.25,
-    "graph": 0.33,
-    "countdown": 0.16,
-    "deduction": 0.08,
-    "split-evidence": 0.03,
-    "sudoku": 0.04,
+    "chain": 0.22,
+    "graph": 0.30,
+    "countdown": 0.18,
+    "deduction": 0.10,
+    "split-evidence": 0.04,
+    "sudoku": 0.05,
     "sorting": 0.04,
     "large-numbers": 0.07,
 }
-#: What chat models read: more of the worlds where looking things up is what takes longest to learn.
-CHAT_SHARES: dict[str, float] = TASK_SHARES | {"chain": 0.12, "graph": 0.45, "deduction": 0.14}
 #: Share of the styles where nothing names them; the open choice that reinforcement learning finds.
 UNMARKED_SHARES: dict[str, float] = {"direct": 0.45, "cot": 0.45, "draft": 0.05, "verbose": 0.05}
 #: Share of the styles where the question names them; a task takes those it has.
@@ -53,10 +52,11 @@ MARKED_SHARES: dict[str, float] = {
 
 @dataclass(frozen=True)
 class Mixture:
-    """What a member reads. `marked` is the share of documents that name their style."""
+    """What a member reads. `marked` is the share of documents that name their style, `skills` that of
+    documents other than solutions; without `retry` no text ever says "Wait"."""
 
     marked: float = 0.5
-    skills: float = 0.12
+    skills: float = 0.3
     retry: bool = True
     chat: bool = False
 
@@ -70,9 +70,9 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
     """
     rng = Random(seed)
     while True:
-        name = _pick(rng, CHAT_SHARES if mixture.chat else TASK_SHARES)
+        name = _pick(rng, TASK_SHARES)
         task = get_task(name)
-        skills = SKILLS.get(name, ())
+        skills = [s for s in SKILLS.get(name, ()) if mixture.retry or s is not think_again]
         # A chat model is asked one thing at a time; a base reads several items in a row.
         count = rng.choice((1, 1, 1, 2, 3)) if mixture.chat else rng.randint(1, 5)
         if skills and rng.random() < mixture.skills:
@@ -111,65 +111,150 @@ def _draw(task: Task, rng: Random) -> Problem:
 def next_step(task: Task, problem: Problem, rng: Random) -> Item:
     """Given the first steps, write only the next one."""
     at = rng.randrange(len(problem.steps))
-    return Prompt(steps_question(problem, problem.steps[:at]), "What is the next step?"), f"{problem.steps[at]}."
+    return prompts.next_step_prompt(problem, problem.steps[:at]), f"{problem.steps[at]}."
 
 
 def judge_step(task: Task, problem: Problem, rng: Random) -> Item:
     """Say whether the last of the steps shown is right."""
     steps, good = _attempt(task, problem, rng)
-    return Prompt(steps_question(problem, steps), "Is the last step right?"), "Yes." if good else "No."
+    return prompts.judge_step_prompt(problem, steps), "Yes." if good else "No."
 
 
 def judge_solution(task: Task, problem: Problem, rng: Random) -> Item:
     """Say whether a whole solution is right."""
     steps, good = _attempt(task, problem, rng, whole=True)
-    return Prompt(steps_question(problem, steps), "Is this solution right?"), "Yes." if good else "No."
+    return prompts.judge_solution_prompt(problem, steps), "Yes." if good else "No."
+
+
+def verify(task: Task, problem: Problem, rng: Random) -> Item:
+    """Work out each step beside the one shown, up to the first that differs, then say Yes or No."""
+    if rng.random() < 0.5:
+        steps, at = list(problem.steps), None
+    else:
+        steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
+    own = [f"{step}, right" for step in problem.steps[:at]]
+    if at is None:
+        return prompts.verify_prompt(problem, steps), f"{'. '.join(own)}. Yes."
+    return prompts.verify_prompt(problem, steps), f"{'. '.join([*own, f'{problem.steps[at]}, wrong'])}. No."
 
 
 def criticise(task: Task, problem: Problem, rng: Random) -> Item:
-    """Name the first wrong step of a solution and mend it."""
+    """Name the first wrong step of a solution."""
     if rng.random() < 0.5:
-        return Prompt(steps_question(problem, problem.steps), "What is wrong?"), "Nothing is wrong."
+        return prompts.critique_prompt(problem, problem.steps), "Nothing is wrong."
     steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    return Prompt(steps_question(problem, steps), "What is wrong?"), f"Step {at + 1} is wrong: {steps[at]}."
+    return prompts.critique_prompt(problem, steps), _critique(steps, at)
 
 
 def revise(task: Task, problem: Problem, rng: Random) -> Item:
     """Given a solution with an error and the critique, write it right."""
     steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    shown = f"{steps_question(problem, steps)} Step {at + 1} is wrong."
-    return Prompt(shown, "Write it again."), task.solution(problem, "cot")
+    return prompts.revise_prompt(problem, steps, _critique(steps, at)), task.solution(problem, "cot")
 
 
-def steps_question(problem: Problem, steps: tuple[str, ...] | list[str]) -> str:
-    """A problem with steps already written under it, as every skill shows them.
+def remember(task: Task, problem: Problem, rng: Random) -> Item:
+    """Solve with notes on one or two earlier trials that failed."""
+    notes = []
+    for _ in range(rng.randint(1, 2)):
+        steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
+        notes.append(_critique(steps, at))
+    return prompts.remember_prompt(problem, notes), task.solution(problem, "cot")
 
-    >>> steps_question(get_task("chain").problems(1, difficulty=1)[0], []).endswith("No steps yet.")
-    True
-    """
-    return f"{problem.question} Steps: {'. '.join(steps)}." if steps else f"{problem.question} No steps yet."
+
+def debate(task: Task, problem: Problem, rng: Random) -> Item:
+    """Solve after one or two others have spoken, each right or wrong."""
+    others = [
+        task.solution(problem, "cot") if rng.random() < 0.5 else _wrong_solution(task, problem, rng)
+        for _ in range(rng.randint(1, 2))
+    ]
+    return prompts.debate_prompt(problem, others), task.solution(problem, "cot")
 
 
-def _attempt(task: Task, problem: Problem, rng: Random, whole: bool = False) -> tuple[list[str], bool]:
-    """Steps that end right or wrong, half each; a wrong one ends at its first error unless `whole`."""
-    good = rng.random() < 0.5
-    if good:
-        steps = list(problem.steps)
-        return (steps if whole else steps[: rng.randint(1, len(steps))]), True
+def think_again(task: Task, problem: Problem, rng: Random) -> Item:
+    """Solve, right or wrong, say "Wait." and solve anew."""
+    right = task.solution(problem, "cot")
+    first = right if rng.random() < 0.5 else _wrong_solution(task, problem, rng)
+    return prompts.again_prompt(problem), f"{first} {prompts.AGAIN} {right}"
+
+
+def compare(task: Task, problem: Problem, rng: Random) -> Item:
+    """Say which of two beginnings is right."""
     steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    return (steps if whole else steps[: at + 1]), False
+    good, bad = problem.steps[: at + 1], steps[: at + 1]
+    if rng.random() < 0.5:
+        return prompts.compare_prompt(problem, good, bad), "A."
+    return prompts.compare_prompt(problem, bad, good), "B."
+
+
+def plan(task: Task, problem: Problem, rng: Random) -> Item:
+    """Write a plan, or carry out one that is given."""
+    written = task.solution(problem, "plan").split(".")[0] + "."
+    if rng.random() < 0.5:
+        return prompts.plan_prompt(problem), written
+    return prompts.follow_prompt(problem, written), task.solution(problem, "cot")
+
+
+def keep_to_budget(task: Task, problem: Problem, rng: Random) -> Item:
+    """The longest solution within a number of words."""
+    texts = [task.solution(problem, s, rng) for s in ("direct", "draft", "cot", "verbose") if s in task.styles]
+    words = rng.choice(prompts.WORD_BUDGETS)
+    fitting = [t for t in texts if len(t.split()) <= words] or texts[:1]
+    return prompts.budget_prompt(problem, words), max(fitting, key=lambda t: len(t.split()))
+
+
+def explain(task: Task, problem: Problem, rng: Random) -> Item:
+    """Given the answer, write the way to it."""
+    return prompts.explain_prompt(problem, problem.answer), task.solution(problem, "cot")
+
+
+def rewrite(task: Task, problem: Problem, rng: Random) -> Item:
+    """The same question in other words."""
+    return prompts.rewrite_prompt(problem), task.rewrite(problem, rng)  # type: ignore[attr-defined]
 
 
 def state_value(task: Task, problem: Problem, rng: Random) -> Item:
     """Countdown: can the target still be reached from a state on the way?"""
-    from srm_utils.tasks.countdown import legal_moves
+    from srm_utils.tasks.countdown import legal_moves, value_prompt
     from srm_utils.tasks.countdown import state_value as solvable
 
     numbers, target = tuple(problem.facts["numbers"]), problem.facts["target"]
     for _ in range(rng.randint(0, len(numbers) - 2)):
         numbers = rng.choice(legal_moves(numbers))[1]
-    shown = ", ".join(map(str, numbers))
-    return Prompt(f"Left {shown}. Can they make {target}?"), "Yes." if solvable(numbers, target) else "No."
+    return value_prompt(numbers, target), "Yes." if solvable(numbers, target) else "No."
+
+
+def compare_moves(task: Task, problem: Problem, rng: Random) -> Item:
+    """Countdown: which of two first moves still leads to the target?"""
+    from srm_utils.tasks.countdown import legal_moves
+    from srm_utils.tasks.countdown import state_value as solvable
+
+    target = problem.facts["target"]
+    kinds: dict[bool, list[str]] = {True: [], False: []}
+    for move in legal_moves(tuple(problem.facts["numbers"])):
+        kinds[solvable(move.after, target)].append(move.step)
+    if not kinds[False]:
+        return state_value(task, problem, rng)
+    good, bad = rng.choice(kinds[True]), rng.choice(kinds[False])
+    if rng.random() < 0.5:
+        return prompts.compare_prompt(problem, [good], [bad]), "A."
+    return prompts.compare_prompt(problem, [bad], [good]), "B."
+
+
+def look_up(task: Task, problem: Problem, rng: Random) -> Item:
+    """Graph: ask a tool for every sentence that is needed, then compute."""
+    from srm_utils.tasks.graph import lookup_prompt, lookup_solution
+
+    return lookup_prompt(problem), lookup_solution(problem)
+
+
+def recall(task: Task, problem: Problem, rng: Random) -> Item:
+    """Graph: say again what was told of some names, in the order asked: looking up and nothing else."""
+    from srm_utils.tasks.graph import lookup_table
+
+    table = lookup_table(problem)
+    names = rng.sample(list(table), min(len(table), rng.randint(2, 4)))
+    asked = f"{', '.join(names[:-1])} and {names[-1]}"
+    return Prompt(problem.question, f"What is told of {asked}?"), " ".join(table[x] for x in names)
 
 
 def agent_message(task: Task, problem: Problem, rng: Random) -> Item:
@@ -186,10 +271,16 @@ def merge_lists(task: Task, problem: Problem, rng: Random) -> Item:
     """Sorting: merge two sorted lists (the aggregation of Graph of Thoughts)."""
     from srm_utils.tasks.sorting import merge_prompt, merge_solution
 
-    numbers = list(problem.facts["numbers"])
-    cut = rng.randint(1, len(numbers) - 1)
-    left, right = sorted(numbers[:cut]), sorted(numbers[cut:])
+    left, right = _halves(problem, rng)
     return merge_prompt(left, right), merge_solution(left, right)
+
+
+def mend_lists(task: Task, problem: Problem, rng: Random) -> Item:
+    """Sorting: mend a merge that went wrong (the refinement of Graph of Thoughts)."""
+    from srm_utils.tasks.sorting import mend_prompt, merge_solution, wrong_merge
+
+    left, right = _halves(problem, rng)
+    return mend_prompt(left, right, wrong_merge(left, right, rng)), merge_solution(left, right)
 
 
 def split_list(task: Task, problem: Problem, rng: Random) -> Item:
@@ -201,13 +292,45 @@ def split_list(task: Task, problem: Problem, rng: Random) -> Item:
     return split.prompt(drawn, "unmarked"), split.solution(drawn, "direct")
 
 
-_ON_STEPS = (next_step, judge_step, judge_solution, criticise, revise)
+def _attempt(task: Task, problem: Problem, rng: Random, whole: bool = False) -> tuple[list[str], bool]:
+    """Steps that end right or wrong, half each; a wrong one ends at its first error unless `whole`."""
+    good = rng.random() < 0.5
+    if good:
+        steps = list(problem.steps)
+        return (steps if whole else steps[: rng.randint(1, len(steps))]), True
+    steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
+    return (steps if whole else steps[: at + 1]), False
+
+
+def _critique(steps: Sequence[str], at: int) -> str:
+    return f"Step {at + 1} is wrong: {steps[at]}."
+
+
+def _wrong_solution(task: Task, problem: Problem, rng: Random) -> str:
+    """A chain of thought whose error is carried on into its answer."""
+    while True:
+        steps, _ = task.corrupt(problem, rng)  # type: ignore[attr-defined]
+        text = f"{'. '.join(steps)}. {answer_sentence(steps[-1].rsplit(' ', 1)[1])}"
+        if task.grade(text, problem) == Grade.WRONG:
+            return text
+
+
+def _halves(problem: Problem, rng: Random) -> tuple[list[int], list[int]]:
+    numbers = list(problem.facts["numbers"])
+    cut = rng.randint(1, len(numbers) - 1)
+    return sorted(numbers[:cut]), sorted(numbers[cut:])
+
+
+_ON_STEPS = (next_step, judge_step, judge_solution, verify, criticise, revise, remember, debate, think_again, compare)
+_WORDS = (plan, keep_to_budget, explain)
 SKILLS: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
-    "chain": _ON_STEPS,
-    "graph": _ON_STEPS,
-    "countdown": (next_step, judge_step, state_value, state_value),
+    "chain": (*_ON_STEPS, *_WORDS, rewrite),
+    # Looking things up is what takes longest to learn, and pays in every other document.
+    "graph": (*_ON_STEPS, *_WORDS, look_up, look_up, recall, recall, recall, recall, recall, recall),
+    "countdown": (next_step, judge_step, keep_to_budget, compare_moves, state_value, state_value, state_value),
+    "sudoku": (judge_solution, verify, criticise, revise, remember),
     "split-evidence": (agent_message,),
-    "sorting": (merge_lists, split_list),
+    "sorting": (merge_lists, mend_lists, split_list),
 }
 
 

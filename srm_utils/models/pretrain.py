@@ -3,7 +3,8 @@
 Every batch is a function of (seed, step), so that a run killed and resumed sees the same text. The
 learning rate warms up, stays, and falls linearly over the last part: while it stays, a resumed run may
 still be given more or fewer steps, and ends as if it had been planned so.
-Hidden matrices are updated by Muon, the rest by AdamW, both from torch.
+Hidden matrices are updated by Muon, the rest by AdamW, both from torch. A few attention heads start as a
+circuit that looks up and copies.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 BATCH_TOKENS = 8192
 CONTEXT, FINAL_CONTEXT = 256, 512
 DECAY = 0.35
+#: How strongly the heads that start as a copying circuit write, beside embeddings of norm 0.3.
+START_SCALE = 0.15
 #: Weight of the loss on question tokens: mostly random, they would drown the answers.
 QUESTION_WEIGHT = 0.1
 
@@ -52,15 +55,15 @@ class Member:
 FAMILY: dict[str, Member] = {
     m.name: m
     for m in (
-        Member("base", 4, 192, 4, 2800, role="the middle base: every style, no chat"),
+        Member("base", 4, 192, 4, 3400, role="the middle base: every style, no chat"),
         Member("instruct", 4, 192, 4, 900, peak=1.5e-3, parent="base", mixture=Mixture(marked=0.7, chat=True),
                role="the base tuned on single questions with a chat template"),
         Member("teacher", 8, 192, 4, 1500, peak=2e-3, parent="base", mixture=Mixture(marked=0.6, chat=True),
                role="the base grown to twice its depth and trained on, in the role of a large reasoning model"),
-        Member("base-small", 3, 96, 2, 2800, role="a smaller base"),
-        Member("base-large", 6, 256, 4, 2800, role="a larger base"),
-        Member("base-seed1", 4, 192, 4, 2800, seed=1, role="the middle base, second seed"),
-        Member("base-no-retry", 4, 192, 4, 2800, mixture=Mixture(retry=False),
+        Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
+        Member("base-large", 6, 256, 4, 3400, role="a larger base"),
+        Member("base-seed1", 4, 192, 4, 3400, seed=1, role="the middle base, second seed"),
+        Member("base-no-retry", 4, 192, 4, 3400, mixture=Mixture(retry=False),
                role="the middle base without retry documents"),
     )
 }  # fmt: skip
@@ -287,8 +290,61 @@ def _new_model(member: Member, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCa
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
         initializer_range=0.02,
+        attention_bias=True,
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    _start_looking_back(model)
+    return model
+
+
+def _start_looking_back(model: Qwen3ForCausalLM) -> None:
+    """Starts two pairs of heads as the circuit that copies by matching (an induction head), all to be trained on.
+
+    In the first layer one head looks one token back and one looks two back. In a later layer a head looks for
+    the place whose second-last token is this place's last token: after "Mia has" it finds the number that
+    followed "Mia has" before, past the word between that says nothing. Another finds what followed the present
+    token. From small random weights this circuit had not formed after 20 M tokens, and nothing that needs a
+    look-up was learnt; started so, 2.4 M tokens of graph word problems copy every number right.
+    """
+    import torch
+
+    config = model.config
+    size, width, half = config.head_dim, config.hidden_size, config.head_dim // 2
+    frequency = config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
+    # Fast rotations tell near positions apart; slow ones hardly turn within a prompt and can carry content.
+    fast = torch.arange(3)
+    slow = torch.nonzero(frequency < 0.008).flatten()
+    slow = torch.cat([slow, slow + half])
+    random = torch.linalg.qr(torch.randn(width, width))[0]
+    last, second_last = random[:, : len(slow)], random[:, len(slow) : 2 * len(slow)]
+    content = torch.linalg.qr(torch.randn(width, width))[0][: len(slow)]
+    group = config.num_attention_heads // config.num_key_value_heads
+
+    def copies(layer: int, pair: int) -> None:
+        """What the first query head of a key-value head finds, it writes out as it is."""
+        attention, value = model.model.layers[layer].self_attn, torch.linalg.qr(torch.randn(width, width))[0][:size]
+        attention.v_proj.weight[pair * size : (pair + 1) * size] = value
+        first = pair * group * size
+        attention.o_proj.weight[:, first : first + size] = START_SCALE * value.T
+
+    with torch.no_grad():
+        attention = model.model.layers[0].self_attn
+        attention.k_proj.bias[fast] = 4.0
+        for head, (offset, place) in enumerate(((1, last), (2, second_last))):
+            attention.q_proj.bias[head * size + fast] = 4.0 * torch.cos(offset * frequency[fast])
+            attention.q_proj.bias[head * size + half + fast] = -4.0 * torch.sin(offset * frequency[fast])
+            attention.o_proj.weight[:, head * size + slow] = START_SCALE * place
+        attention.v_proj.weight[slow] = content
+        skipping = model.model.layers[1].self_attn
+        skipping.q_proj.weight[slow] = last.T
+        skipping.k_proj.weight[slow] = second_last.T
+        copies(1, 0)
+        # The plain one takes the next key-value head that is free.
+        layer, pair = (1, 1) if config.num_key_value_heads > 1 else (2, 0)
+        plain = model.model.layers[layer].self_attn
+        plain.q_proj.weight[pair * group * size + slow] = content
+        plain.k_proj.weight[pair * size + slow] = last.T
+        copies(layer, pair)
 
 
 def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:

@@ -58,9 +58,7 @@ class ChainTask(Task):
                 changes.append((sign, amount))
                 value = apply(value, sign, amount)
         name, thing = rng.choice(NAMES), rng.choice(THINGS)
-        told = [rng.choice(_START).format(n=name, k=start, t=thing)]
-        told += [rng.choice(_CHANGES[templates][sign]).format(n=name, k=k, t=thing) for sign, k in changes]
-        question = f"{' '.join(told)} How many {thing} does {name} have now?"
+        question = _question(start, changes, name, thing, templates, rng)
         canonical = f"chain|{start}" + "".join(f"{sign}{k}" for sign, k in changes)
         facts = {"start": start, "changes": changes, "name": name, "thing": thing}
         steps = tuple(_equations(start, changes))
@@ -129,6 +127,11 @@ class ChainTask(Task):
                 return self.corrupt(problem, rng)
         return steps, at
 
+    def rewrite(self, problem: Problem, rng: Random) -> str:
+        """The same question with every sentence drawn anew."""
+        facts = problem.facts
+        return _question(facts["start"], facts["changes"], facts["name"], facts["thing"], "train", rng)
+
     def extract(self, text: str) -> str | None:
         return extract_number(text)
 
@@ -141,6 +144,14 @@ class ChainTask(Task):
         return [
             StepCheck(m[0], m.start(), m.end(), "right" if m[0] in true else "wrong") for m in _EQUATION.finditer(text)
         ]
+
+
+def _question(
+    start: int, changes: list[tuple[str, int]], name: str, thing: str, templates: Templates, rng: Random
+) -> str:
+    told = [rng.choice(_START).format(n=name, k=start, t=thing)]
+    told += [rng.choice(_CHANGES[templates][sign]).format(n=name, k=k, t=thing) for sign, k in changes]
+    return f"{' '.join(told)} How many {thing} does {name} have now?"
 
 
 def _equations(start: int, changes: list[tuple[str, int]]) -> list[str]:

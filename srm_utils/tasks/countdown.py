@@ -17,7 +17,7 @@ from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
-from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
+from srm_utils.tasks.problem import Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import answer_sentence
 
 MAX_RESULT = 99
@@ -171,6 +171,15 @@ class CountdownTask(Task):
         (or built on an earlier error). Wrong: numbers that are not there, or false arithmetic.
         """
         return _walk(text, problem)[0]
+
+
+def value_prompt(numbers: Sequence[int], target: int) -> Prompt:
+    """Asks whether the numbers left can still make the target (yao2023tree's value prompt): "Yes." or "No."
+
+    >>> value_prompt([3, 8], 24).question
+    'Left 8, 3. Can they make 24?'
+    """
+    return Prompt(f"Left {_list(_state(numbers))}. Can they make {target}?")
 
 
 def state_value(numbers: Iterable[int], target: int) -> bool:

@@ -29,12 +29,13 @@ ATTRIBUTES = (
 Sentence = tuple[str, str, str]
 
 _RULES = {
-    "train": ("Everyone who is {p} is {q}.", "If {x} is {p} then {x} is {q}."),
-    # Known words, unseen order: the conclusion now comes first.
-    "held-out": ("Everyone is {q} who is {p}.", "{x} is {q} if {x} is {p}."),
+    # The conclusion first, so that a walk back from the question finds its next word by looking ahead.
+    "train": ("Everyone is {q} if {p}.", "{x} is {q} if {p}."),
+    # Known words, unseen order: the premise now comes first.
+    "held-out": ("If {p}, everyone is {q}.", "If {p}, {x} is {q}."),
 }
 _FACTS = {"train": "{x} is {p}.", "held-out": "We know {x} is {p}."}
-_CLAIM = re.compile(r"(?<!know if )\b([A-Z][a-z]+) is (not )?([a-z]+)(?: if ([A-Z][a-z]+) is ([a-z]+))?(?=[.,;]|$)")
+_CLAIM = re.compile(r"(?<!know if )\b([A-Z][a-z]+) is (not )?([a-z]+)(?: if ([a-z]+))?(?=[.,;]|$)")
 _ANSWER = re.compile(r"the answer is (yes|no)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(r"we do not know if ([A-Z][a-z]+) is ([a-z]+)")
 
@@ -152,13 +153,13 @@ class DeductionTask(Task):
         persons = {who for who, _, _ in rules} | {who for who, _ in true}
         checks = []
         for m in _CLAIM.finditer(text):
-            who, negated, word, condition_of, premise = m.groups()
+            who, negated, word, premise = m.groups()
             if who not in persons:
                 continue
             if premise is None:
                 holds = ((who, word) in true) != bool(negated)
             else:
-                holds = who == condition_of and not negated and (who, premise, word) in rules
+                holds = not negated and (who, premise, word) in rules
             verdict = "wrong" if not holds else "right" if who == x and word in path else "useless"
             checks.append(StepCheck(m[0], m.start(), m.end(), verdict))  # type: ignore[arg-type]
         return checks
@@ -258,7 +259,7 @@ def _tell(sentence: Sentence, x: str, templates: Templates, rng: Random) -> str:
 
 
 def _quote(x: str, p: str, q: str) -> str:
-    return f"{x} is {q} if {x} is {p}"
+    return f"{x} is {q} if {p}"
 
 
 def _state(x: str, word: str, holds: bool) -> str:
@@ -285,7 +286,7 @@ def _closure(problem: Problem) -> tuple[set[tuple[str, str]], set[tuple[str, str
         (who, p, q)
         for (kind, p, q), text in zip(told, problem.facts["sentences"], strict=True)
         for who in persons
-        if kind == "rule" and (who == x or text.startswith("Everyone"))
+        if kind == "rule" and (who == x or "veryone" in text)
     }
     while more := {(who, q) for who, p, q in rules if (who, p) in true} - true:
         true |= more

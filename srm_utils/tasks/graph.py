@@ -13,7 +13,7 @@ import re
 from random import Random
 from typing import Any
 
-from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
+from srm_utils.tasks.problem import Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number, slip
 
 MAX_VALUE = 50
@@ -168,6 +168,29 @@ class GraphTask(Task):
             verdict = "wrong" if x is None else "right" if x in needed else "useless"
             checks.append(StepCheck(m[0], m.start(), m.end(), verdict))  # type: ignore[arg-type]
         return checks
+
+
+def lookup_prompt(problem: Problem) -> Prompt:
+    """The question without its sentences, which have to be looked up one at a time (yao2023react).
+
+    >>> lookup_prompt(GraphTask().problems(1)[0]).instruction
+    'Look things up.'
+    """
+    thing, target = problem.facts["thing"], problem.facts["target"]
+    return Prompt(f"Some friends collect {thing}. How many {thing} does {target} have?", "Look things up.")
+
+
+def lookup_table(problem: Problem) -> dict[str, str]:
+    """What the look-up tool knows: each name's sentence."""
+    return {x: _tell(x, tuple(node), "train") for x, node in problem.facts["nodes"].items()}
+
+
+def lookup_solution(problem: Problem) -> str:
+    """The gold text of a solution with look-ups, the tool's replies among the model's own words."""
+    table = lookup_table(problem)
+    looked = [f"Look up {x}: {table[x]}" for x in problem.facts["needed"]]
+    steps = "".join(f" {step}." for step in problem.steps)
+    return f"{' '.join(looked)}{steps} {answer_sentence(problem.answer)}"
 
 
 def _grow(rng: Random, budget: int, nodes: dict[str, Node], names: list[str]) -> str:

@@ -171,6 +171,24 @@ def merge_solution(left: Sequence[int], right: Sequence[int]) -> str:
     return answer_sentence(_list(merge(left, right)))
 
 
+def mend_prompt(left: Sequence[int], right: Sequence[int], merged: Sequence[int]) -> Prompt:
+    """The prompt that shows a merge with its errors and asks for the right one (the graph's refining operation).
+
+    >>> mend_prompt([4, 9], [2, 7], [2, 4, 7]).instruction
+    'Mend it.'
+    """
+    return Prompt(f"Merge {_list(left)} and {_list(right)}: {_list(merged)}.", "Mend it.")
+
+
+def wrong_merge(left: Sequence[int], right: Sequence[int], rng: Random) -> list[int]:
+    """Two sorted lists merged with one error: a number lost, changed, or out of its place.
+
+    >>> wrong_merge([4, 9], [2, 7], Random(0)) != [2, 4, 7, 9]
+    True
+    """
+    return _slip(list(merge(left, right)), rng)
+
+
 def split_prompt(numbers: Sequence[int]) -> Prompt:
     """The prompt that asks to split a list into two halves.
 
