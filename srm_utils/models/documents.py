@@ -10,6 +10,7 @@ merging partial results, messages between agents. Everything is drawn from the `
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -127,15 +128,15 @@ def judge_solution(task: Task, problem: Problem, rng: Random) -> Item:
 
 
 def verify(task: Task, problem: Problem, rng: Random) -> Item:
-    """Work out each step beside the one shown, up to the first that differs, then say Yes or No."""
-    if rng.random() < 0.5:
-        steps, at = list(problem.steps), None
-    else:
-        steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    own = [f"{step}, right" for step in problem.steps[:at]]
-    if at is None:
-        return prompts.verify_prompt(problem, steps), f"{'. '.join(own)}. Yes."
-    return prompts.verify_prompt(problem, steps), f"{'. '.join([*own, f'{problem.steps[at]}, wrong'])}. No."
+    """Work out each step and set its result beside the one shown, up to the first that differs; then Yes or No.
+
+    A small model compares two numbers that stand side by side, and not a number with one far above.
+    """
+    steps, at = (list(problem.steps), None) if rng.random() < 0.5 else task.corrupt(problem, rng)  # type: ignore[attr-defined]
+    last = len(steps) if at is None else at + 1
+    compared = [f"{own}, told {_result(shown)}" for own, shown in zip(problem.steps[:last], steps, strict=False)]
+    said = [f"{text}, {'wrong' if i == at else 'right'}" for i, text in enumerate(compared)]
+    return prompts.verify_prompt(problem, steps), f"{'. '.join(said)}. {'Yes' if at is None else 'No'}."
 
 
 def criticise(task: Task, problem: Problem, rng: Random) -> Item:
@@ -257,6 +258,22 @@ def recall(task: Task, problem: Problem, rng: Random) -> Item:
     return Prompt(problem.question, f"What is told of {asked}?"), " ".join(table[x] for x in names)
 
 
+def told(task: Task, problem: Problem, rng: Random) -> Item:
+    """Deduction: which of some facts are told: the judgement on which every proof ends, and nothing else."""
+    facts = [(who, word) for kind, who, word in problem.facts["told"] if kind == "fact"]
+    persons = sorted({who for who, _ in facts} | {problem.facts["person"]})
+    words = sorted({word for _, *pair in problem.facts["told"] for word in pair} - set(persons))
+    true = rng.sample(facts, rng.randint(1, len(facts)))
+    pairs = [(who, word) for who in persons for word in words if (who, word) not in facts]
+    # Half of what is false joins a person and a fact of another's, so that both must be looked at.
+    crossed = [(who, word) for who, word in pairs if any(word == told for _, told in facts)]
+    asked = [*true, *rng.sample(crossed, min(2, len(crossed))), *rng.sample(pairs, 1)]
+    asked = rng.sample(list(dict.fromkeys(asked)), len(set(asked)))
+    listed = ", ".join(f"{who} is {word}" for who, word in asked)
+    said = " ".join(f"{who} is {'' if (who, word) in facts else 'not '}{word}." for who, word in asked)
+    return Prompt(problem.question, f"Which is told: {listed}?"), said
+
+
 def agent_message(task: Task, problem: Problem, rng: Random) -> Item:
     """Split evidence: what an agent says, or answers, from its own half and what it was told."""
     agent = rng.randrange(2)
@@ -302,6 +319,11 @@ def _attempt(task: Task, problem: Problem, rng: Random, whole: bool = False) -> 
     return (steps if whole else steps[: at + 1]), False
 
 
+def _result(step: str) -> str:
+    """The number a step comes to."""
+    return re.findall(r"\d+", step)[-1]
+
+
 def _critique(steps: Sequence[str], at: int) -> str:
     return f"Step {at + 1} is wrong: {steps[at]}."
 
@@ -321,7 +343,20 @@ def _halves(problem: Problem, rng: Random) -> tuple[list[int], list[int]]:
     return sorted(numbers[:cut]), sorted(numbers[cut:])
 
 
-_ON_STEPS = (next_step, judge_step, judge_solution, verify, criticise, revise, remember, debate, think_again, compare)
+_ON_STEPS = (
+    next_step,
+    judge_step,
+    judge_solution,
+    verify,
+    verify,
+    verify,
+    criticise,
+    revise,
+    remember,
+    debate,
+    think_again,
+    compare,
+)
 _WORDS = (plan, keep_to_budget, explain)
 SKILLS: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
     "chain": (*_ON_STEPS, *_WORDS, rewrite),
@@ -329,6 +364,7 @@ SKILLS: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
     "graph": (*_ON_STEPS, *_WORDS, look_up, look_up, recall, recall, recall, recall, recall, recall),
     "countdown": (next_step, judge_step, keep_to_budget, compare_moves, state_value, state_value, state_value),
     "sudoku": (judge_solution, verify, criticise, revise, remember),
+    "deduction": (told,),
     "split-evidence": (agent_message,),
     "sorting": (merge_lists, mend_lists, split_list),
 }

@@ -149,14 +149,15 @@ class LanguageModel:
         progress: bool = False,
         *,
         pause_strings: Sequence[str] = (),
-        pause: Callable[[str], str | None] | None = None,
+        pause: Callable[[str], str | None] | Sequence[Callable[[str], str | None]] | None = None,
         max_batch: int | None = None,
     ) -> list[list[Completion]]:
         """Draw `n` completions of each prompt; the same seed gives the same ones however they are batched.
 
         `stop` strings end a completion beside the model's own `stop`. `max_new_tokens` is one number or
         one a prompt. `temperature=0` takes the likeliest token. When a completion ends in one of
-        `pause_strings`, `pause(text so far)` may return text (a tool's reply) to read before going on.
+        `pause_strings`, `pause(text so far)` (one function or one a prompt) may return text (a tool's reply)
+        to read before going on.
         Raises ValueError for settings that mean nothing or a prompt longer than the model can read.
         """
         from srm_utils.sampling.engine import sample_tokens

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,9 +22,10 @@ from srm_utils.evaluation.statistics import mean_score, wilson
 from srm_utils.models import load_model
 from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
-from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.problem import Problem, Task
 from srm_utils.tasks.styles import style_of
-from srm_utils.training.grpo import GrpoConfig, gradient, train_grpo
+from srm_utils.training.outcome_rewards import correctness
+from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, gradient, train_policy_gradient
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -163,16 +165,12 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
     half = 1.96 * float(right[thought].var() / thought.sum() + right[direct].var() / direct.sum()) ** 0.5
     yield Check(4, "chains' accuracy over direct answers'", gain, (gain - half, gain + half), (0.4, 1))
 
-    def reward(problem: Problem, text: str) -> float:
-        return float(task.grade(text, problem) == "correct")
-
-    def draw(seed: int, count: int) -> list[tuple[Problem, Prompt]]:
-        batch = task.problems(count, split="train", seed=seed, difficulty=(2, 3, 4, 5, 6))
-        return [(p, task.prompt(p, "unmarked")) for p in batch]
-
+    reward, depths = correctness(task), (2, 3, 4, 5, 6)
+    ask = batches(task, 16, seed=41, difficulty=depths)
     cosines = []
     for pair in range(4):
-        a, b = (gradient(base, draw(1000 + 2 * pair + i, 16), reward, 8, 96, seed=2 * pair + i) for i in range(2))
+        two = (2 * pair, 2 * pair + 1)
+        a, b = (gradient(base, ask(i), reward, PolicyGradientConfig(seed=i)) for i in two)
         cosines.append(float(a @ b / (a.norm() * b.norm())))
     spread = 1.96 * float(np.std(cosines, ddof=1)) / len(cosines) ** 0.5
     agree = float(np.mean(cosines))
@@ -185,11 +183,14 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
     before = accuracy(base)
     lifts = []
     for seed in range(seeds):
-        model = load_model("base")
-        batches = [draw(5000 + 1000 * seed + step, 8) for step in range(GrpoConfig.steps)]
-        train_grpo(model, batches.__getitem__, reward, GrpoConfig(seed=seed))
-        lifts.append(accuracy(model) - before)
-    yield Check(4, f"smallest lift of 50 GRPO steps over {seeds} seeds", min(lifts), (min(lifts), max(lifts)), (0.1, 1))
+        with TemporaryDirectory(prefix="srm-") as out:
+            settings = PolicyGradientConfig(seed=seed)
+            ask = batches(task, settings.prompts, seed=seed, difficulty=depths)
+            lifts.append(accuracy(train_policy_gradient("base", ask, reward, settings, out).load()) - before)
+    steps = PolicyGradientConfig().steps
+    yield Check(
+        4, f"smallest lift of {steps} GRPO steps over {seeds} seeds", min(lifts), (min(lifts), max(lifts)), (0.1, 1)
+    )
 
 
 def _probe(n: int) -> Iterator[Check]:
