@@ -201,7 +201,7 @@ def sample_tokens(
     end_ids: Sequence[int] = (),
     stop: Sequence[str] = (),
     pause_strings: Sequence[str] = (),
-    pause: Pause | None = None,
+    pause: Pause | Sequence[Pause] | None = None,
     seed: int = 0,
     max_batch: int | None = None,
     flops_per_token: float = 0.0,
@@ -214,10 +214,11 @@ def sample_tokens(
     `max_new_tokens` is one number or one a prompt; generation also ends where the model's positions do.
     `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last token; a
     `stop` string ends it too and is cut from the text. When a continuation completes one of
-    `pause_strings`, `pause(text so far)` is asked: the text it returns is appended and read, not drawn
-    (counted in the completion's prompt tokens, log-probability 0), and generation goes on; None changes
-    nothing. Equal prompts are prefilled once and still get different samples. At most `max_batch` rows
-    are decoded together. Penalties in the model's own generation config do not apply.
+    `pause_strings`, `pause(text so far)` is asked (one function or one a prompt): the text it returns is
+    appended and read, not drawn (counted in the completion's prompt tokens, log-probability 0), and
+    generation goes on; None changes nothing. Equal prompts are prefilled once and still get different
+    samples. At most `max_batch` rows are decoded together. Penalties in the model's own generation config
+    do not apply.
 
     Raises ValueError for settings that mean nothing and for prompts that leave the model no room.
 
@@ -225,7 +226,8 @@ def sample_tokens(
     []
     """
     budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    _check(prompts, n, budgets, temperature, top_p, top_k, pause_strings, pause, max_batch)
+    pauses = list(pause) if isinstance(pause, Sequence) else [pause] * len(prompts) if pause is not None else None
+    _check(prompts, n, budgets, temperature, top_p, top_k, pause_strings, pauses, max_batch)
     if not prompts or n == 0:
         return [[] for _ in prompts]
     watch = _Watch(tokenizer, stop, pause_strings)
@@ -244,7 +246,7 @@ def sample_tokens(
     with sampling_mode(model):
         reason = why_unsupported(model)
         if reason:
-            if pause is not None:
+            if pauses is not None:
                 raise ValueError(f"Pausing for tools needs the batched sampler, which cannot run this model: {reason}.")
             warnings.warn(
                 f"Sampling falls back to the slower model.generate, one prompt at a time, because {reason}.",
@@ -255,7 +257,7 @@ def sample_tokens(
                 _generate(model, list(prompt), samples, temperature, top_p, top_k, end_ids, watch)
         else:
             cache_bytes = _run(
-                model, groups, temperature, top_p, top_k, frozenset(end_ids), watch, pause, max_batch, progress, clock
+                model, groups, temperature, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock
             )
     seconds = time.perf_counter() - began
     return _completions(tokenizer, prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
@@ -269,7 +271,7 @@ def _run(
     top_k: int,
     end_ids: frozenset[int],
     watch: _Watch,
-    pause: Pause | None,
+    pauses: Sequence[Pause] | None,
     max_batch: int | None,
     progress: bool,
     clock: Timings,
@@ -297,6 +299,7 @@ def _run(
         tokens, logprobs = choose(logits, u, temperature, top_k, top_p)
         done = []
         for i, sample in enumerate(samples):
+            pause = pauses[sample.prompt] if pauses is not None else None
             tokens[i] = _append(sample, tokens[i], logprobs[i], end_ids, watch, pause)
             if sample.finish:
                 done.append(start + i)
@@ -473,7 +476,7 @@ def _check(
     top_p: float,
     top_k: int,
     pause_strings: Sequence[str],
-    pause: Pause | None,
+    pauses: Sequence[Pause] | None,
     max_batch: int | None,
 ) -> None:
     if n < 0:
@@ -490,8 +493,12 @@ def _check(
         raise ValueError(f"top_p is {top_p}; use a number above 0 and at most 1.")
     if top_k < 0:
         raise ValueError(f"top_k is {top_k}; use 0 for no limit or a positive number.")
-    if bool(pause_strings) != (pause is not None):
+    if bool(pause_strings) != (pauses is not None):
         raise ValueError("pause and pause_strings go together: say which strings pause and what to call then.")
+    if pauses is not None and len(pauses) != len(prompts):
+        raise ValueError(
+            f"pause has {len(pauses)} functions for {len(prompts)} prompts; give one function or one a prompt."
+        )
     if max_batch is not None and max_batch < 1:
         raise ValueError(f"max_batch is {max_batch}; use at least 1 row.")
     for i, prompt in enumerate(prompts):

@@ -1,0 +1,100 @@
+"""`srm bench solvers`: tokens a second of every solver as a share of the plain sampler's, and where its time goes."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from srm_utils.inference.solver import Budget, Solver
+from srm_utils.sampling.completion import Completion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from srm_utils.models import LanguageModel
+
+
+@dataclass
+class Meter:
+    """A model that notes how long its calls take and how many tokens they draw; everything else is the model's."""
+
+    inner: LanguageModel
+    sampling: float = 0.0
+    scoring: float = 0.0
+    calls: int = 0
+    tokens: int = field(default=0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def sample(self, *args: Any, **kwargs: Any) -> list[list[Completion]]:
+        began = time.perf_counter()
+        drawn = self.inner.sample(*args, **kwargs)
+        self.sampling += time.perf_counter() - began
+        self.calls += 1
+        self.tokens += sum(len(c.token_ids) for group in drawn for c in group)
+        return drawn
+
+    def score(self, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        scored = self.inner.score(*args, **kwargs)
+        self.scoring += time.perf_counter() - began
+        self.calls += 1
+        return scored
+
+
+def bench_solvers(
+    model: LanguageModel,
+    solvers: Mapping[str, tuple[Solver, Budget]],
+    *,
+    problems: int = 64,
+    samples: int = 16,
+    repeats: int = 3,
+    say: Callable[[str], None] = lambda line: None,
+) -> pd.DataFrame:
+    """Time each solver and, beside it in the same run, the plain sampler on the same problems.
+
+    Args:
+        model: what all of them draw from.
+        solvers: by name, a solver (with its `task`) and its budget.
+        problems: problems of the solver's task, validation split.
+        samples: samples a problem of the plain sampler.
+        repeats: runs of each, alternating; medians count.
+        say: gets a line for each solver as it ends.
+
+    Returns:
+        One line a solver: `tokens_per_second`, `share` of the plain sampler's, `calls` of the model, and the
+        shares of wall time in `sampling`, in `scoring` and in the solver's `own` code.
+    """
+    import pandas as pd
+
+    lines = []
+    for name, (solver, budget) in solvers.items():
+        task = solver.task  # type: ignore[attr-defined]
+        asked = task.problems(problems, seed=71)
+        prompts = [task.prompt(p, "cot") for p in asked]
+        plain, runs = [], []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            drawn = model.sample(prompts, samples, budget.max_new_tokens)
+            plain.append(sum(len(c.token_ids) for g in drawn for c in g) / (time.perf_counter() - began))
+            meter = Meter(model)
+            began = time.perf_counter()
+            solver.solve(asked, meter, budget)
+            runs.append((time.perf_counter() - began, meter))
+        wall, meter = sorted(runs, key=lambda run: run[0])[len(runs) // 2]
+        line = {
+            "solver": name, "task": task.name, "tokens_per_second": meter.tokens / wall,
+            "share": meter.tokens / wall / statistics.median(plain), "calls": meter.calls,
+            "sampling": meter.sampling / wall, "scoring": meter.scoring / wall,
+            "own": 1 - (meter.sampling + meter.scoring) / wall,
+        }  # fmt: skip
+        lines.append(line)
+        say(
+            f"{name}: {line['tokens_per_second']:,.0f} tokens/s, {line['share']:.2f} of the plain sampler's; "
+            f"time {line['sampling']:.0%} sampling, {line['scoring']:.0%} scoring, {line['own']:.0%} own code"
+        )
+    return pd.DataFrame(lines)

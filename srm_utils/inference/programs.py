@@ -1,0 +1,199 @@
+"""Programs as thoughts: the model writes the steps as a program and an interpreter computes them.
+
+Program of thought asks for a program and runs it (chen2022program); PAL shows worked problems whose solutions
+are programs (gao2023pal). Either way the model has to reason, but no longer to calculate. Programs run in the
+`sandbox`, never in this process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from srm_utils.inference.chain_of_thought import worked_examples
+from srm_utils.inference.sandbox import Limits, Outcome, Sandbox
+from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.voting import plurality
+from srm_utils.sampling.completion import Completion, group_cost
+from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, Task
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_RETURNS = re.compile(r"^def (solution|solver)\(\)", re.MULTILINE)
+_ANSWER = re.compile(r"^(ans|answer|result)\s*=[^=]", re.MULTILINE)
+
+#: Worked problems for models that know Python but not our programs, in PAL's manner: the names say what a
+#: number is, comments carry the thought, a function returns the answer.
+PAL_EXAMPLES: tuple[tuple[str, str, str], ...] = (
+    (
+        "A baker has 6 trays of 12 rolls and sells 45 rolls. One roll costs 2 coins. How much are the rest worth?",
+        "def solution():\n"
+        "    # 6 trays of 12 rolls\n"
+        "    rolls_baked = 6 * 12\n"
+        "    # 45 are sold\n"
+        "    rolls_left = rolls_baked - 45\n"
+        "    # each one costs 2 coins\n"
+        "    worth = rolls_left * 2\n"
+        "    return worth",
+        "54",
+    ),
+    (
+        "Nora reads 14 pages a day from Monday to Friday and 20 a day at the weekend. How many pages in 3 weeks?",
+        "def solution():\n"
+        "    # five working days and two days of weekend\n"
+        "    pages_a_week = 5 * 14 + 2 * 20\n"
+        "    weeks = 3\n"
+        "    return pages_a_week * weeks",
+        "330",
+    ),
+    (
+        "A tank holds 90 litres and is a third full. A pump adds 4 litres a minute. After how many minutes is it full?",
+        "def solution():\n"
+        "    capacity = 90\n"
+        "    # a third is there already\n"
+        "    missing = capacity - capacity / 3\n"
+        "    litres_a_minute = 4\n"
+        "    return missing / litres_a_minute",
+        "15",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramRun:
+    """A program as the model wrote it, what came of running it, and the answer that it states."""
+
+    program: str
+    outcome: Outcome
+    answer: str | None
+
+
+@dataclass(frozen=True)
+class ProgramOfThought:
+    """Asks for a program, runs it, and answers what it prints (chen2022program).
+
+    With `budget.samples` above 1 the answers of that many programs vote, for which `temperature` should not be 0;
+    refused programs cast no vote. The attempt's trace is the list of `ProgramRun`s.
+    """
+
+    task: Task
+    style: str = "program"
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    limits: Limits = Limits()
+    name: str = "program of thought"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [self.task.prompt(p, self.style) for p in problems]
+        groups = model.sample(
+            prompts, budget.samples, budget.max_new_tokens, self.temperature, self.top_p, seed=self.seed
+        )
+        return vote_of_programs(self.task, problems, groups, model.flops_per_token, self.limits)
+
+
+@dataclass(frozen=True)
+class ProgramAided:
+    """Shows worked problems whose solutions are programs before it asks for one, and runs what is written (gao2023pal).
+
+    `examples` are (question, program) pairs; see `pal_examples`. Votes like `ProgramOfThought`.
+    """
+
+    task: Task
+    examples: tuple[tuple[str, str], ...]
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    limits: Limits = Limits()
+
+    @property
+    def name(self) -> str:
+        return f"PAL, {len(self.examples)} examples"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [Prompt(p.question, INSTRUCTIONS["program"], self.examples) for p in problems]
+        groups = model.sample(
+            prompts, budget.samples, budget.max_new_tokens, self.temperature, self.top_p, seed=self.seed
+        )
+        return vote_of_programs(self.task, problems, groups, model.flops_per_token, self.limits)
+
+
+def pal_examples(task: Task, shots: int = 2, difficulty: int = 2, seed: int = 0) -> tuple[tuple[str, str], ...]:
+    """Worked (question, program) pairs: the task's own where it writes programs, else `PAL_EXAMPLES`.
+
+    >>> from srm_utils.tasks import get_task
+    >>> [program[-11:] for _, program in pal_examples(get_task("chain"), shots=2)]
+    ['print ( x )', 'print ( x )']
+    """
+    if "program" in task.styles:
+        return tuple((p.question, program) for p, program in worked_examples(task, "program", shots, difficulty, seed))
+    return tuple((question, program) for question, program, _ in PAL_EXAMPLES[:shots])
+
+
+def vote_of_programs(
+    task: Task,
+    problems: Sequence[Problem],
+    groups: Sequence[Sequence[Completion]],
+    flops_per_token: float,
+    limits: Limits | None = None,
+) -> list[Attempt]:
+    """Runs the programs in completions (one group a problem) and holds a plurality vote among their answers.
+
+    Equal programs are run once. The interpreter's work is not counted: no model takes part in it.
+    """
+    written = [[program_in(c.text) for c in group] for group in groups]
+    with Sandbox(limits) as sandbox:
+        distinct = list(dict.fromkeys(program for programs in written for program in programs))
+        ran = dict(zip(distinct, sandbox.run([with_print(p) for p in distinct]), strict=True))
+    attempts = []
+    for problem, group, programs in zip(problems, groups, written, strict=True):
+        trace = [ProgramRun(p, ran[p], stated_answer(task, ran[p])) for p in programs]
+        answer = plurality([run.answer for run in trace])
+        attempts.append(attempt(task, problem, answer, trace, group_cost(group, flops_per_token)))
+    return attempts
+
+
+def program_in(text: str) -> str:
+    """The program in a model's text: its last fenced block, or the whole text where there is none.
+
+    >>> program_in("Let us compute. ```python\\nprint(2)\\n``` Done.")
+    'print(2)'
+    """
+    fenced = _FENCE.findall(text)
+    return (fenced[-1] if fenced else text).strip()
+
+
+def with_print(program: str) -> str:
+    """The program with the line that prints its answer, where it defines `solution()` or `ans` and does not say it.
+
+    >>> with_print("ans = 3 + 4")
+    'ans = 3 + 4\\nprint(ans)'
+    """
+    defined = _RETURNS.search(program)
+    if defined and program.count(f"{defined[1]}(") == 1:
+        return f"{program}\nprint({defined[1]}())"
+    answers = _ANSWER.findall(program)
+    return f"{program}\nprint({answers[-1]})" if answers and "print" not in program else program
+
+
+def stated_answer(task: Task, outcome: Outcome) -> str | None:
+    """What a program printed last, as an answer of the task; None where it was refused or states none."""
+    return None if outcome.answer is None else task.extract(f"The answer is {plain_number(outcome.answer)}.")
+
+
+def plain_number(printed: str) -> str:
+    """A printed number as a person writes it: no ".0", no rounding noise of floating point; other texts as they are.
+
+    >>> plain_number("18.0"), plain_number("0.30000000000000004"), plain_number("Mary")
+    ('18', '0.3', 'Mary')
+    """
+    try:
+        value = float(printed)
+    except ValueError:
+        return printed
+    whole = re.fullmatch(r"-?\d+", printed)
+    return printed if whole or value != value or abs(value) > 1e15 else f"{value:.10f}".rstrip("0").rstrip(".")

@@ -1,0 +1,269 @@
+"""Thinking budget: how long one chain of thought goes on, and who decides when it is enough.
+
+- `BudgetForcing` cuts a chain at a limit and forces its answer, or says "Wait." and lets it go on (muennighoff2025s1);
+- `EarlyExit` asks for the answer after every step and stops when the model is sure of it (yang2026deer) or keeps
+  giving the same one (fu2025dynasor);
+- `NoThinking` begins the answer at once and spends the budget on votes instead (ma2025nothinking);
+- `NamedBudget` writes the number of words into the prompt (han2025tale).
+
+`outcome_efficiency` says how much of a chain came before its answer was first right (chen2025overthinking).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from srm_utils.inference.chain_of_thought import ANSWER_TRIGGER, one_cost
+from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.voting import Vote, plurality
+from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.prompts import AGAIN, budget_prompt
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+
+#: Tokens that a forced answer may take.
+ANSWER_TOKENS = 48
+
+
+def forced_answers(
+    prompts: Sequence[Prompt], texts: Sequence[str], model: LanguageModel, tokens: int = ANSWER_TOKENS
+) -> list[Completion]:
+    """What the model gives, greedily, when each text is made to go on with "The answer is"."""
+    asked = [replace(p, prefill=f"{t.strip()} {ANSWER_TRIGGER}") for p, t in zip(prompts, texts, strict=True)]
+    return [group[0] for group in model.sample(asked, 1, tokens, temperature=0, stop=(".",))]
+
+
+# ---------------------------------------------------------------- cut, or "Wait."
+
+
+@dataclass(frozen=True)
+class BudgetForcing:
+    """Thinks for at most `budget.max_new_tokens`, and again after "Wait." each time it would stop, `waits` times.
+
+    Where the limit falls before an answer, one is forced (muennighoff2025s1, section 3.1). The limit holds for all the
+    thinking of a problem; a forced answer comes on top. `prompt` makes the prompt, by default the chain-of-thought
+    style's; a model that learnt to go on after "Wait." under another instruction needs that one. The trace is the text.
+    """
+
+    task: Task
+    waits: int = 0
+    prompt: Callable[[Problem], Prompt] | None = None
+    temperature: float = 0.0
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"budget forcing, {self.waits} waits" if self.waits else "budget forcing"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [(self.prompt or self.task.prompt)(p) for p in problems]
+        texts, costs = ["" for _ in problems], [Cost() for _ in problems]
+        left = [budget.max_new_tokens] * len(problems)
+        open_ = list(range(len(problems)))
+        for turn in range(self.waits + 1):
+            asked = [replace(prompts[i], prefill=texts[i]) if turn else prompts[i] for i in open_]
+            limits = [left[i] for i in open_]
+            seed = self.seed + (turn << 32)
+            for i, (c,) in zip(
+                open_, model.sample(asked, 1, limits, temperature=self.temperature, seed=seed), strict=True
+            ):
+                texts[i] = f"{texts[i]} {c.text.strip()}".strip()
+                costs[i] += one_cost(c, model)
+                left[i] = 0 if c.finish_reason == "length" else left[i] - len(c.token_ids)
+            open_ = [i for i in open_ if left[i] > 0]
+            if turn == self.waits or not open_:
+                break
+            for i in open_:
+                texts[i] = f"{texts[i]} {AGAIN}"
+        silent = [i for i, text in enumerate(texts) if self.task.extract(text) is None]
+        forced = forced_answers([prompts[i] for i in silent], [texts[i] for i in silent], model) if silent else []
+        for i, c in zip(silent, forced, strict=True):
+            texts[i] = f"{texts[i]} {ANSWER_TRIGGER} {c.text.strip()}.".strip()
+            costs[i] += one_cost(c, model)
+        return [
+            attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
+        ]
+
+
+# ---------------------------------------------------------------- early exit
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the model would answer after some thinking, and how sure it is of it.
+
+    `text` is the thinking so far, of `thought` tokens; `answer` is None where the probe states none. `confidence` is
+    the geometric mean of the probabilities of the probe's tokens (yang2026deer, section 3); an answer that the chain
+    states itself has 1. `cost` is all that was spent up to here, probes included.
+    """
+
+    text: str
+    answer: str | None
+    confidence: float
+    thought: int
+    cost: Cost
+
+
+#: Whether to stop thinking, from the probes so far: any plain function of this form takes ours' place.
+Exit = Callable[[Sequence[Probe]], bool]
+
+
+def confident(threshold: float) -> Exit:
+    """Stop when the last probe's confidence reaches the threshold (yang2026deer).
+
+    >>> probe = Probe("", "7", 0.9, 0, Cost())
+    >>> confident(0.9)([probe]), confident(0.95)([probe])
+    (True, False)
+    """
+    return lambda probes: probes[-1].confidence >= threshold
+
+
+def stable(times: int) -> Exit:
+    """Stop when the last `times` probes gave one and the same answer (fu2025dynasor).
+
+    >>> stable(2)([Probe("", a, 0.5, 0, Cost()) for a in ("7", "8", "8")])
+    True
+    """
+
+    def exit(probes: Sequence[Probe]) -> bool:
+        last = {p.answer for p in probes[-times:]}
+        return len(probes) >= times and len(last) == 1 and None not in last
+
+    return exit
+
+
+@dataclass(frozen=True)
+class EarlyExit:
+    """Thinks step by step, greedily, and asks for the answer before the first step and after every one.
+
+    It stops when `exit` says so, with the probe's answer, or when the chain states its own. A step ends at `boundary`.
+    Every step and every probe reads the text again, and the cost says so; `Probe.thought` counts the thinking alone.
+    All problems advance together. The trace is the list of `Probe`s; the last one holds the answer given.
+    """
+
+    task: Task
+    exit: Exit
+    style: str = "cot"
+    boundary: str = "."
+    name: str = "early exit"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [self.task.prompt(p, self.style) for p in problems]
+        texts, costs, thought = ["" for _ in problems], [Cost() for _ in problems], [0 for _ in problems]
+        probes: list[list[Probe]] = [[] for _ in problems]
+        ended: set[int] = set()
+        open_ = list(range(len(problems)))
+        while open_:
+            guesses = forced_answers([prompts[i] for i in open_], [texts[i] for i in open_], model)
+            for i, c in zip(open_, guesses, strict=True):
+                costs[i] += one_cost(c, model)
+                answer = self.task.extract(f"{ANSWER_TRIGGER} {c.text.strip()}.")
+                sure = math.exp(c.logprob / max(len(c.logprobs), 1))
+                probes[i].append(Probe(texts[i], answer, sure, thought[i], costs[i]))
+            open_ = [i for i in open_ if i not in ended and not self.exit(probes[i])]
+            asked = [replace(prompts[i], prefill=texts[i]) for i in open_]
+            limits = [budget.max_new_tokens - thought[i] for i in open_]
+            drawn = model.sample(asked, 1, limits, temperature=0, stop=(self.boundary,)) if open_ else []
+            for i, (c,) in zip(open_, drawn, strict=True):
+                going = c.finish_reason == "stop" and c.token_ids[-1] not in model.end_ids
+                texts[i] += c.text + (self.boundary if going else "")
+                costs[i] += one_cost(c, model)
+                thought[i] += len(c.token_ids)
+                if not going or thought[i] >= budget.max_new_tokens:
+                    ended.add(i)
+                stated = self.task.extract(texts[i])
+                if stated is not None:
+                    probes[i].append(Probe(texts[i], stated, 1.0, thought[i], costs[i]))
+            open_ = [i for i in open_ if probes[i][-1].text != texts[i]]  # what stated its answer needs no probe
+        return [_at(self.task, p, found) for p, found in zip(problems, probes, strict=True)]
+
+
+def exited(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt], exit: Exit) -> list[Attempt]:
+    """The attempts that an early exit would have made, from those of an `EarlyExit` that exits later or never.
+
+    One run of `EarlyExit(task, never)` so serves every threshold, at the costs each would have had.
+    """
+    out = []
+    for problem, a in zip(problems, attempts, strict=True):
+        probes: list[Probe] = a.trace  # type: ignore[assignment]
+        stop = next((k for k in range(1, len(probes)) if exit(probes[:k])), len(probes))
+        out.append(_at(task, problem, probes[:stop]))
+    return out
+
+
+def never(probes: Sequence[Probe]) -> bool:
+    """Thinks to the end, and is probed all the way."""
+    return False
+
+
+def _at(task: Task, problem: Problem, probes: list[Probe]) -> Attempt:
+    return attempt(task, problem, probes[-1].answer, probes, probes[-1].cost)
+
+
+def outcome_efficiency(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt]) -> list[float]:
+    """Of each problem's thinking, the share that came before its answer was first right; 0 for a wrong final answer.
+
+    Equation 1 of chen2025overthinking, read off the probes of `EarlyExit` runs. A model that could have answered
+    without thinking has an efficiency near 0, one that needed all of it near 1.
+    """
+    shares = []
+    for problem, a in zip(problems, attempts, strict=True):
+        probes: list[Probe] = a.trace  # type: ignore[assignment]
+        right = [p.thought for p in probes if p.answer is not None and task.matches(p.answer, problem)]
+        share = right[0] / max(probes[-1].thought, 1) if right else 0.0
+        shares.append(share if a.grade == "correct" else 0.0)
+    return shares
+
+
+# ---------------------------------------------------------------- no thinking, a named budget
+
+
+@dataclass(frozen=True)
+class NoThinking:
+    """Begins the answer at once, `budget.samples` times, and lets the answers vote (ma2025nothinking).
+
+    One sample is greedy. `budget.max_new_tokens` does not count: an answer has its own limit. The trace is the list of
+    completions.
+    """
+
+    task: Task
+    style: str = "cot"
+    vote: Vote = plurality
+    temperature: float = 1.0
+    seed: int = 0
+    name: str = "no thinking"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [replace(self.task.prompt(p, self.style), prefill=ANSWER_TRIGGER) for p in problems]
+        heat = 0.0 if budget.samples == 1 else self.temperature
+        groups = model.sample(prompts, budget.samples, ANSWER_TOKENS, temperature=heat, stop=(".",), seed=self.seed)
+        attempts = []
+        for problem, group in zip(problems, groups, strict=True):
+            answers = [self.task.extract(f"{ANSWER_TRIGGER} {c.text.strip()}.") for c in group]
+            cost = group_cost(group, model.flops_per_token)
+            attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost))
+        return attempts
+
+
+@dataclass(frozen=True)
+class NamedBudget:
+    """Asks, greedily, for a solution of at most `words` words (han2025tale); nothing is cut at that number.
+
+    `WORD_BUDGETS` of `tasks.prompts` are those that the bundled family knows. The trace is the text.
+    """
+
+    task: Task
+    words: int
+
+    @property
+    def name(self) -> str:
+        return f"at most {self.words} words"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        named = BudgetForcing(self.task, prompt=lambda problem: budget_prompt(problem, self.words))
+        return named.solve(problems, model, budget)

@@ -1,0 +1,163 @@
+"""Tools inside generation: the model writes a call, the engine pauses, the tool answers, generation goes on.
+
+A calculator finishes the sums that the model writes (cobbe2021training, schick2023toolformer); a look-up tool
+answers one question at a time, so that the model thinks and acts in turn (yao2023react). A tool's words are read
+and not drawn: they cost FLOPs like a prompt's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from srm_utils.inference.programs import plain_number
+from srm_utils.inference.sandbox import Sandbox
+from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.voting import plurality
+from srm_utils.sampling.completion import group_cost
+from srm_utils.tasks.graph import lookup_prompt, lookup_solution, lookup_table
+from srm_utils.tasks.problem import Problem, Prompt, Task
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+
+#: What a call of the calculator begins with; it ends in "=".
+CALCULATOR = "Calculator:"
+#: What a call of the look-up tool begins with; it ends in ":".
+LOOK_UP = "Look up"
+
+# Digits and signs alone, at least one sign between two numbers: nothing that a program could be made of.
+_SUM = re.compile(r"[\d\s()+\-*/.]{1,200}")
+_OPERATION = re.compile(r"[\d)]\s*[+\-*/]")
+_QUERY = re.compile(rf"{LOOK_UP}\s+([^:.?\n]{{1,80}}):$")
+
+
+@dataclass
+class Calculator:
+    """Answers the sum that a text ends in: "Calculator: 12 + 5 =" with " 17". Sums run in the sandbox.
+
+    `asked` counts the sums, `refused` those that have no result, which the model must finish by itself.
+    """
+
+    sandbox: Sandbox
+    asked: int = 0
+    refused: int = 0
+    _known: dict[str, str | None] = field(default_factory=dict)
+
+    def __call__(self, text: str) -> str | None:
+        """The tool's words after a text that has just written "="; None where it hands over no sum."""
+        sum_ = handed_over(text)
+        if sum_ is None:
+            return None
+        self.asked += 1
+        if sum_ not in self._known:
+            printed = self.sandbox.run([f"print({sum_})"])[0].answer
+            self._known[sum_] = None if printed is None else f" {plain_number(printed)}"
+        self.refused += self._known[sum_] is None
+        return self._known[sum_]
+
+
+def handed_over(text: str) -> str | None:
+    """The sum that a text hands to the calculator with its last "="; None where there is none.
+
+    >>> handed_over("Calculator: Mary = Leo + 4 = 5 + 4 ="), handed_over("Calculator: Mary ="), handed_over("5 + 4 =")
+    ('5 + 4', None, None)
+    """
+    before, call, said = text.rpartition(CALCULATOR)
+    said = said.rstrip()
+    if not call or not said.endswith("=") or re.search(r"\.\s", said):
+        return None
+    last = said[:-1].rpartition("=")[2].strip()
+    return last if _SUM.fullmatch(last) and _OPERATION.search(last) else None
+
+
+@dataclass(frozen=True)
+class CalculatorCalls:
+    """Asks to use a calculator, and answers every sum the model writes with its exact result.
+
+    Without the tool's answers it would be `Prompting(task, "tool")`, where the model fills in results of its own.
+    `examples` are worked (problem, solution) pairs for models that do not know the form. With `budget.samples`
+    above 1 the answers vote; the attempt's trace is the list of completions.
+    """
+
+    task: Task
+    style: str = "tool"
+    examples: tuple[tuple[Problem, str], ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    name: str = "calculator calls"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        prompts = [self.task.prompt(p, self.style, self.examples) for p in problems]
+        with Sandbox() as sandbox:
+            groups = model.sample(
+                prompts,
+                budget.samples,
+                budget.max_new_tokens,
+                self.temperature,
+                self.top_p,
+                seed=self.seed,
+                pause_strings=("=",),
+                pause=Calculator(sandbox),
+            )
+        attempts = []
+        for problem, group in zip(problems, groups, strict=True):
+            answer = plurality([self.task.extract(c.text) for c in group])
+            attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
+        return attempts
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """A tool that knows one thing about each name: answers "Look up Mary:" with " Mary has 4 more than Leo."."""
+
+    table: Mapping[str, str]
+
+    def __call__(self, text: str) -> str | None:
+        """The tool's words after a text that has just written ":"; None where nothing is looked up.
+
+        >>> LookUp({"Mary": "Mary has 5."})("Look up Mary:"), LookUp({})("Look up Leo:"), LookUp({})("So:")
+        (' Mary has 5.', ' Nothing is known.', None)
+        """
+        asked = _QUERY.search(text)
+        return None if asked is None else f" {self.table.get(asked[1].strip(), 'Nothing is known.')}"
+
+
+@dataclass(frozen=True)
+class ReAct:
+    """Thinks and acts in turn: the facts are behind a look-up tool and come one at a time as asked (yao2023react).
+
+    `prompt` is what the model is asked, without the facts, and `table` what the tool knows of a problem.
+    `examples` are worked problems for models that do not know the form. With `budget.samples` above 1 the answers
+    vote; the attempt's trace is the list of completions.
+    """
+
+    task: Task
+    prompt: Callable[[Problem], Prompt] = lookup_prompt
+    table: Callable[[Problem], Mapping[str, str]] = lookup_table
+    examples: tuple[Problem, ...] = ()
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    name: str = "ReAct"
+
+    def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
+        shown = tuple((self.prompt(p).question, lookup_solution(p)) for p in self.examples)
+        groups = model.sample(
+            [replace(self.prompt(p), examples=shown) for p in problems],
+            budget.samples,
+            budget.max_new_tokens,
+            self.temperature,
+            self.top_p,
+            seed=self.seed,
+            pause_strings=(":",),
+            pause=[LookUp(self.table(p)) for p in problems],
+        )
+        attempts = []
+        for problem, group in zip(problems, groups, strict=True):
+            answer = plurality([self.task.extract(c.text) for c in group])
+            attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
+        return attempts
