@@ -343,6 +343,25 @@ def bench_sampler_command() -> None:
     typer.echo(text)
 
 
+@bench_app.command("solvers")
+def bench_solvers_command(
+    model: Annotated[str, typer.Option(help="A bundled name, a hub id or a local folder.")] = "instruct",
+    problems: Annotated[int, typer.Option(min=1, help="Problems for each solver.")] = 64,
+    repeats: Annotated[int, typer.Option(min=1, help="Runs of each; medians count.")] = 3,
+) -> None:
+    """Tokens a second of every solver as a share of the plain sampler's in the same run, and where its time goes.
+
+    \b
+    Examples:
+      srm bench solvers
+      srm bench solvers --model base-small --problems 16 --repeats 1
+    """
+    from srm_utils.inference.bench import bench_solvers, standard_solvers
+    from srm_utils.models import load_model
+
+    bench_solvers(load_model(model), standard_solvers(), problems=problems, repeats=repeats, say=typer.echo)
+
+
 @app.command()
 def publish(
     run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,

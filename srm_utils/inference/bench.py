@@ -46,6 +46,43 @@ class Meter:
         return scored
 
 
+def standard_solvers() -> dict[str, tuple[Solver, Budget]]:
+    """One solver of every family of techniques, as its notebook sets it, with a budget worth timing."""
+    from srm_utils.inference.beam_search import BeamSearch
+    from srm_utils.inference.chain_of_thought import ChainOfThoughtDecoding, LeastToMost, Prompting
+    from srm_utils.inference.debate import Debate
+    from srm_utils.inference.graph_of_thoughts import GraphOfThoughts
+    from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
+    from srm_utils.inference.programs import ProgramOfThought
+    from srm_utils.inference.self_correction import SelfCorrection
+    from srm_utils.inference.thinking_budget import BudgetForcing
+    from srm_utils.inference.thoughts import Steps, likelihood
+    from srm_utils.inference.tools import CalculatorCalls
+    from srm_utils.inference.tree_of_thoughts import BreadthFirst
+    from srm_utils.inference.voting import AdaptiveConsistency, SelfConsistency
+    from srm_utils.tasks import get_task
+    from srm_utils.tasks.sorting import SortingTask
+
+    chain, graph, countdown, large = map(get_task, ("chain", "graph", "countdown", "large-numbers"))
+    solvers: tuple[tuple[Solver, int], ...] = (
+        (Prompting(chain), 1),
+        (LeastToMost(chain), 1),
+        (ChainOfThoughtDecoding(chain), 1),
+        (SelfConsistency(graph), 16),
+        (AdaptiveConsistency(graph), 16),
+        (BreadthFirst(Steps(countdown), likelihood), 8),
+        (BeamSearch(Steps(graph), likelihood), 16),
+        (MonteCarloTreeSearch(Steps(graph), likelihood), 8),
+        (GraphOfThoughts(SortingTask()), 4),
+        (SelfCorrection(chain), 1),
+        (Debate(graph), 4),
+        (BudgetForcing(graph, waits=1), 1),
+        (ProgramOfThought(large), 1),
+        (CalculatorCalls(large), 1),
+    )
+    return {solver.name: (solver, Budget(samples, 128)) for solver, samples in solvers}
+
+
 def bench_solvers(
     model: LanguageModel,
     solvers: Mapping[str, tuple[Solver, Budget]],
@@ -59,7 +96,7 @@ def bench_solvers(
 
     Args:
         model: what all of them draw from.
-        solvers: by name, a solver (with its `task`) and its budget.
+        solvers: by name, a solver (with its `task` or `steps`) and its budget, such as `standard_solvers()`.
         problems: problems of the solver's task, validation split.
         samples: samples a problem of the plain sampler.
         repeats: runs of each, alternating; medians count.
@@ -73,7 +110,7 @@ def bench_solvers(
 
     lines = []
     for name, (solver, budget) in solvers.items():
-        task = solver.task  # type: ignore[attr-defined]
+        task = solver.steps.task if hasattr(solver, "steps") else solver.task  # type: ignore[attr-defined]
         asked = task.problems(problems, seed=71)
         prompts = [task.prompt(p, "cot") for p in asked]
         plain, runs = [], []

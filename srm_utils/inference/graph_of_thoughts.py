@@ -74,7 +74,9 @@ class GraphOfThoughts:
             rows[i].append(best)
         while any(len(row) > 1 for row in rows):
             pairs = [(i, row[at : at + 2]) for i, row in enumerate(rows) for at in range(0, len(row), 2)]
-            joined = iter(self.aggregate(model, [(i, pair[0], pair[1]) for i, pair in pairs if len(pair) == 2], costs, budget))
+            joined = iter(
+                self.aggregate(model, [(i, pair[0], pair[1]) for i, pair in pairs if len(pair) == 2], costs, budget)
+            )
             rows = [[] for _ in problems]
             for i, pair in pairs:
                 rows[i].append(next(joined) if len(pair) == 2 else pair[0])
