@@ -517,8 +517,8 @@ def test_the_critic_learns_a_known_return(checkpoint, tmp_path):
     known = lambda problem, text: worth[problem.id]  # noqa: E731
     eight = lambda index: list(zip(PROBLEMS, PROMPTS, strict=True))  # noqa: E731
     config = PPOConfig(
-        steps=25, prompts=8, samples=1, updates=2, learning_rate=1e-3, value_weight=1.0, max_new_tokens=3, warmup=0,
-        value_rate=0.03,
+        steps=10, prompts=8, samples=1, updates=1, learning_rate=1e-4, max_new_tokens=3, warmup=0, value_rate=0.1,
+        value_updates=30,
     )  # fmt: skip
     log = train_ppo(checkpoint, eight, known, config, tmp_path, device="cpu").log
     assert log[0]["value_error"] == pytest.approx(0.5, abs=0.2), "it begins at 0 everywhere"
@@ -651,7 +651,7 @@ def test_mistakes_are_told_in_one_sentence(checkpoint, tmp_path):
             PolicyGradientConfig(**wrong)
     with pytest.raises(ValueError, match="learning_rate must be above 0"):
         PolicyGradientConfig(learning_rate=0.0)
-    for wrong in ({"decay": 1.5}, {"clip": 0.0}, {"updates": 0}, {"learning_rate": -1.0}, {"method": "dora"}):
+    for wrong in ({"decay": 1.5}, {"clip": 0.0}, {"value_updates": 0}, {"learning_rate": -1.0}, {"method": "dora"}):
         with pytest.raises(ValueError):
             PPOConfig(**wrong)
 

@@ -250,6 +250,12 @@ def test_verdicts_are_read(said, yes):
     assert review.content is yes
 
 
+def test_another_reading_takes_ours_place():
+    verifier = ModelVerifier(TASK, read=lambda text: "told 5" in text)
+    model = author(judge=lambda p, *_: "told 5. No." if p is PROBLEMS[0] else "told 6. Yes.")
+    assert [r.content for r in verifier(PROBLEMS[:2], list(RIGHT.values())[:2], model)] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("said", "content"),
     [

@@ -65,17 +65,30 @@ class ModelCritic:
         return [Review(_NOTHING.search(c.text) is not None, c.text.strip(), one_cost(c, critic)) for c in said]
 
 
+def says_yes(text: str) -> bool:
+    """Whether a verdict is yes: its first word where that is yes or no, else the last of these words in it.
+
+    >>> says_yes("Yes, it is."), says_yes("8 + 5 = 13, right. Yes."), says_yes("8 + 5 = 13, told 14, wrong. No.")
+    (True, True, False)
+    """
+    words = re.findall(r"[a-z]+", text.lower())
+    said = [w for w in words if w in ("yes", "no")]
+    return bool(said) and (said[0] if words[0] == said[0] else said[-1]) == "yes"
+
+
 @dataclass(frozen=True)
 class ModelVerifier:
     """Asks for a verdict on the whole solution, the author itself or another `model`; content at a share of "Yes".
 
     `ask` is `judge_solution_prompt`, or `verify_prompt` for a verdict after working out every step
-    (zhang2025generative). One sample is greedy; more are drawn at temperature 1 and counted.
+    (zhang2025generative). `read` says whether a verdict is yes. One sample is greedy; more are drawn at temperature 1
+    and counted.
     """
 
     task: Task
     model: LanguageModel | None = None
     ask: Callable[[Problem, Sequence[str]], Prompt] = judge_solution_prompt
+    read: Callable[[str], bool] = says_yes
     samples: int = 1
     threshold: float = 0.5
     max_new_tokens: int = 160
@@ -88,16 +101,9 @@ class ModelVerifier:
         groups = judge.sample(prompts, self.samples, self.max_new_tokens, temperature=heat, seed=self.seed)
         reviews = []
         for group, text in zip(groups, texts, strict=True):
-            share = sum(_says_yes(c.text) for c in group) / len(group)
+            share = sum(self.read(c.text) for c in group) / len(group)
             reviews.append(_verdict(self.task, text, share >= self.threshold, group_cost(group, judge.flops_per_token)))
         return reviews
-
-
-def _says_yes(text: str) -> bool:
-    """Whether a verdict is yes: its first word where that is yes or no, else the last of these words in it."""
-    words = re.findall(r"[a-z]+", text.lower())
-    said = [w for w in words if w in ("yes", "no")]
-    return bool(said) and (said[0] if words[0] == said[0] else said[-1]) == "yes"
 
 
 @dataclass(frozen=True)
