@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from srm_utils.inference.graph_of_thoughts import GraphOfThoughts, fewest_errors, halves
+from srm_utils.inference.graph_of_thoughts import GraphOfThoughts, cut, fewest_errors
 from srm_utils.inference.solver import Budget
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.sorting import SortingTask
@@ -107,7 +107,7 @@ def test_every_number_of_parts_and_nothing_at_all() -> None:
     for part in (1, 3, 5, 12, 99):
         assert [a.grade for a in GraphOfThoughts(TASK, part).solve(odd, Sorter(), Budget(1))] == ["correct"] * 2
     assert GraphOfThoughts(TASK).solve([], Sorter(), Budget(1)) == []
-    assert [len(h) for h in halves(range(13), 3)] == [3, 3, 3, 2, 2]
+    assert [len(part) for part in cut(range(13), 3)] == [3, 3, 3, 3, 1]
     assert fewest_errors([], [3, 1]) == -2
     with pytest.raises(ValueError, match="use 1 and 0 up"):
         GraphOfThoughts(TASK, part=0)

@@ -517,8 +517,8 @@ def test_the_critic_learns_a_known_return(checkpoint, tmp_path):
     known = lambda problem, text: worth[problem.id]  # noqa: E731
     eight = lambda index: list(zip(PROBLEMS, PROMPTS, strict=True))  # noqa: E731
     config = PPOConfig(
-        steps=10, prompts=8, samples=1, updates=1, learning_rate=1e-4, max_new_tokens=3, warmup=0, value_rate=0.1,
-        value_updates=30,
+        steps=6, prompts=8, samples=1, updates=1, learning_rate=1e-6, max_new_tokens=1, warmup=0, value_rate=0.1,
+        value_updates=150,
     )  # fmt: skip
     log = train_ppo(checkpoint, eight, known, config, tmp_path, device="cpu").log
     assert log[0]["value_error"] == pytest.approx(0.5, abs=0.2), "it begins at 0 everywhere"

@@ -67,10 +67,10 @@ class GraphOfThoughts:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         costs = [Cost() for _ in problems]
-        cut = [(i, part) for i, p in enumerate(problems) for part in halves(p.facts["numbers"], self.part)]
-        sort = [(i, sort_prompt(part), tuple(part), ()) for i, part in cut]
+        parts = [(i, part) for i, p in enumerate(problems) for part in cut(p.facts["numbers"], self.part)]
+        sort = [(i, sort_prompt(part), tuple(part), ()) for i, part in parts]
         rows: list[list[Part]] = [[] for _ in problems]
-        for (i, _), best in zip(cut, self.generate(model, sort, costs, budget), strict=True):
+        for (i, _), best in zip(parts, self.generate(model, sort, costs, budget), strict=True):
             rows[i].append(best)
         while any(len(row) > 1 for row in rows):
             pairs = [(i, row[at : at + 2]) for i, row in enumerate(rows) for at in range(0, len(row), 2)]
@@ -125,16 +125,13 @@ class GraphOfThoughts:
         return kept
 
 
-def halves(numbers: Sequence[int], most: int) -> list[list[int]]:
-    """A list cut into halves of halves, none longer than `most`.
+def cut(numbers: Sequence[int], part: int) -> list[list[int]]:
+    """A list in parts of so many numbers, the last one shorter where they do not go up.
 
-    >>> halves([5, 1, 4, 2, 3], 2)
-    [[5, 1], [4], [2, 3]]
+    >>> cut([5, 1, 4, 2, 3], 2)
+    [[5, 1], [4, 2], [3]]
     """
-    if len(numbers) <= most:
-        return [list(numbers)]
-    half = len(numbers) // 2
-    return halves(numbers[:half], most) + halves(numbers[half:], most)
+    return [list(numbers[at : at + part]) for at in range(0, len(numbers), part)]
 
 
 def thought_tree(problem: Problem, last: Part) -> Thought:
