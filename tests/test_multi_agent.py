@@ -22,12 +22,11 @@ from srm_utils.inference.speculative_reasoning import text_of
 from srm_utils.inference.split_evidence import Exchange, facts_sent
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models import load_model
-from srm_utils.models.language_model import Scored
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.problem import INSTRUCTIONS, Grade
-from srm_utils.tasks.prompts import debate_prompt, follow_prompt, judge_solution_prompt, plan_prompt
+from srm_utils.tasks.prompts import debate_prompt, follow_prompt, plan_prompt, verify_prompt
 
 TASK = get_task("chain")
 PROMPT_TOKENS = 7
@@ -39,8 +38,8 @@ class Scripted:
     flops_per_token = 10.0
     end_ids = (1,)
 
-    def __init__(self, reply, chance=None, sure=0.9, name="scripted"):
-        self.reply, self.chance, self.sure, self.name = reply, chance, sure, name
+    def __init__(self, reply, sure=0.9, name="scripted"):
+        self.reply, self.sure, self.name = reply, sure, name
         self.calls, self.times = [], {}
 
     def sample(self, prompts, n=1, max_new_tokens=256, temperature=1.0, top_p=1.0, seed=0):
@@ -58,11 +57,6 @@ class Scripted:
 
     def render(self, prompt):
         return prompt.text()
-
-    def score(self, prompts, words):
-        assert all(w == " Yes" for w in words)
-        cost = Cost(scored_tokens=PROMPT_TOKENS + 1, flops=10.0 * (PROMPT_TOKENS + 1))
-        return [Scored((3,), (math.log(self.chance(p)),), cost) for p in prompts]
 
 
 def answer(value):
@@ -162,51 +156,46 @@ def test_the_verifier_sends_a_problem_round_again_until_it_is_content(problems):
         good = p is a or (p is b and "Try 1" in prompt.question)
         return answer(p.answer if good else int(p.answer) + 1)
 
-    def chance(prompt):
+    def check(prompt, times):
         (p,) = [p for p in problems if prompt.question.startswith(p.question)]
-        return {a: 0.9, b: 0.2 if verifier_calls() == 1 else 0.8, c: 0.3}[p]
+        return "1 + 1 = 2 told 2 right. Yes." if p is a or (p is b and times == 1) else "1 + 1 = 2 told 3 wrong. No."
 
-    seen = []
-
-    def verifier_calls():
-        return len(seen)
-
-    class Verifier(Scripted):
-        def score(self, prompts, words):
-            seen.append(prompts)
-            return super().score(prompts, words)
-
-    plan_model, solver, verifier = Scripted(planner), Scripted(solve), Verifier(None, chance)
+    plan_model, solver, verifier = Scripted(planner), Scripted(solve), Scripted(check)
     solved = PlannerSolverVerifier(TASK, plan_model, verifier).solve(problems, solver, Budget(3))
     assert [len(x.trace) for x in solved] == [1, 2, 3]
     assert [x.grade for x in solved] == [Grade.CORRECT, Grade.CORRECT, Grade.WRONG]
-    assert [t.chance for t in solved[1].trace] == pytest.approx([0.2, 0.8])
+    assert [t.chance for t in solved[1].trace] == [0.0, 1.0]
     assert plan_model.calls[0][0] == [plan_prompt(p) for p in problems]
     assert solver.calls[0][0][1] == follow_prompt(b, " Plan 1. Try 0.")
-    assert seen[0][0] == judge_solution_prompt(a, ["1 + 1 = 2"])
+    assert verifier.calls[0][0][0] == verify_prompt(a, ["1 + 1 = 2"])
     assert [call[2] for call in solver.calls] == [0.0, 1.0, 1.0], "the first turn is greedy"
     assert len({call[3] for call in solver.calls}) == 3
-    # A plan, a solution and a question for each turn.
-    tokens = 2 * PROMPT_TOKENS + len("Plan 0. Try 0.".split()) + len(answer(1).split()) + PROMPT_TOKENS + 1
+    # A plan, a solution and a check for each turn.
+    written = ("Plan 0. Try 0.", answer(1), check(verify_prompt(a, []), 0))
+    tokens = 3 * PROMPT_TOKENS + sum(len(t.split()) for t in written)
     assert solved[0].cost.tokens == tokens and solved[0].cost.flops == 10 * tokens
     assert solved[2].cost.tokens == 3 * tokens
 
 
+def test_the_share_of_several_checks_is_the_verifiers_chance(problems):
+    solver = Scripted(lambda prompt, times: answer(problems[0].answer))
+    verifier = Scripted(lambda prompt, times: "Yes." if times < 3 else "No.")
+    (a,) = PlannerSolverVerifier(TASK, solver, verifier, checks=4).solve(problems[:1], solver, Budget(3))
+    assert [t.chance for t in a.trace] == [0.75] and verifier.calls[0][1:3] == (4, 1.0)
+
+
 def test_one_model_can_play_all_roles_and_a_solution_without_an_answer_is_not_shown(problems):
-    asked = []
-
-    def chance(prompt):
-        asked.append(prompt)
-        return 0.4
-
     def reply(prompt, times):
         if prompt == plan_prompt(problems[0]):
             return "Plan: go."
+        if prompt.instruction == verify_prompt(problems[0], []).instruction:
+            return "1 + 1 = 2 told 2 right. Yes."
         return "1 + 1 = 2." if times == 0 else answer(3)
 
-    model = Scripted(reply, chance)
+    model = Scripted(reply)
     (a,) = PlannerSolverVerifier(TASK).solve(problems[:1], model, Budget(2))
-    assert [t.chance for t in a.trace] == pytest.approx([0.0, 0.4]) and len(asked) == 1 and a.answer == "3"
+    asked = [p for prompts, *_ in model.calls for p in prompts if p == verify_prompt(problems[0], ["1 + 1 = 2"])]
+    assert [t.chance for t in a.trace] == [0.0, 1.0] and len(asked) == 1 and a.answer == "3"
 
 
 # ---------------------------------------------------------------- round table

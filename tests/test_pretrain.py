@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from collections import Counter
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -12,11 +14,21 @@ import pytest
 import torch
 
 from srm_utils.models import pretrain as training
-from srm_utils.models.documents import SKILLS, TASK_SHARES, Mixture, documents, sample_texts
+from srm_utils.models.documents import (
+    SKILLS,
+    TASK_SHARES,
+    Mixture,
+    check_sums,
+    documents,
+    sample_texts,
+    tell_apart,
+    verify,
+)
 from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain
 from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt, split_of
+from srm_utils.tasks.words import apply
 
 MINI = Member("mini", 3, 64, 2, 140, peak=6e-3)
 
@@ -214,3 +226,49 @@ def test_shipped_weights_are_the_frozen_ones() -> None:
         card = (family_folder() / name / "README.md").read_text()
         assert sha in card and "training.json" not in card
     assert sum(p.stat().st_size for p in family_folder().rglob("*") if p.is_file()) < 40e6
+
+
+def test_drills_mark_right_exactly_what_is_right():
+    rng, marks = Random(0), Counter()
+    for _ in range(60):
+        asked, said = tell_apart(rng)
+        pairs = re.findall(r"(\d+) told (\d+) (right|wrong)\.", said)
+        assert asked.question == ", ".join(f"{own} told {shown}" for own, shown, _ in pairs)
+        assert all((own == shown) == (mark == "right") for own, shown, mark in pairs)
+        sums = re.findall(r"(\d+) ([+-]) (\d+) = (\d+) (right|wrong)\.", check_sums(rng)[1])
+        assert all((apply(int(a), sign, int(b)) == int(c)) == (mark == "right") for a, sign, b, c, mark in sums)
+        marks.update(["pair"] * len(pairs) + ["sum"] * len(sums))
+        marks.update(mark for *_, mark in pairs)
+    assert min(marks["pair"], marks["sum"]) > 200 and 0.4 < marks["right"] / marks["pair"] < 0.6
+
+
+def test_only_members_that_are_meant_to_read_drills():
+    def drilled(mixture):
+        texts = [items[0][0] for items in islice(documents(mixture, "drills"), 300)]
+        return sum(
+            " told " in p.question or p.question.count(" = ") > 2 and not p.question.endswith(".") for p in texts
+        )
+
+    assert drilled(Mixture()) == 0 and 40 < drilled(Mixture(drills=0.25)) < 110
+
+
+def test_a_check_ends_at_the_first_step_that_differs():
+    rng = Random(1)
+    for name in ("chain", "graph", "sudoku"):
+        task = get_task(name)
+        for problem in task.problems(20, split="train"):
+            prompt, said = verify(task, problem, rng)
+            marks = re.findall(r"(\d+)(?: by \w+)? told (\d+) (right|wrong)", said)
+            assert all((own == shown) == (mark == "right") for own, shown, mark in marks)
+            assert [mark for *_, mark in marks[:-1]] == ["right"] * (len(marks) - 1)
+            assert said.endswith("Yes." if marks[-1][2] == "right" else "No.") and len(marks) <= len(problem.steps)
+
+
+def test_grown_layers_look_back_and_change_nothing():
+    small = training._new_model(FAMILY["base-small"], build_tokenizer(["a b c d"], chat=False)).eval()
+    grown = training._grown(small, 6).eval()
+    ids = torch.tensor([[3, 4, 5, 6, 4, 3]])
+    with torch.no_grad():
+        assert torch.allclose(small(ids).logits, grown(ids).logits, atol=1e-5)
+    looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in grown.model.layers]
+    assert looking == [True, True, False, True, False, True], "the first of old ones, and every new one"

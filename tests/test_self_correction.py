@@ -10,6 +10,7 @@ import pytest
 from srm_utils.inference.chain_of_thought import Prompting
 from srm_utils.inference.self_correction import (
     NOTHING_WRONG,
+    CheckingCritic,
     ExactVerifier,
     ModelCritic,
     ModelVerifier,
@@ -250,10 +251,20 @@ def test_verdicts_are_read(said, yes):
     assert review.content is yes
 
 
-def test_another_reading_takes_ours_place():
-    verifier = ModelVerifier(TASK, read=lambda text: "told 5" in text)
-    model = author(judge=lambda p, *_: "told 5. No." if p is PROBLEMS[0] else "told 6. Yes.")
-    assert [r.content for r in verifier(PROBLEMS[:2], list(RIGHT.values())[:2], model)] == [True, False]
+def test_a_critic_that_checks_names_the_first_step_that_differs():
+    problem = PROBLEMS[0]
+    text, at = wrong_text(problem)
+    shown = steps_in(text, problem)
+    marks = [f"{own} told 1 {'wrong' if i == at else 'right'}" for i, own in enumerate(problem.steps[: at + 1])]
+    model = author(verify=lambda *_: f"{'. '.join(marks)}. No.")
+    (review,) = CheckingCritic()([problem], [text], model)
+    assert (review.content, review.text) == (False, f"Step {at + 1} is wrong: {shown[at]}.")
+    assert review.cost.generated_tokens > 0
+    content = author(verify=lambda *_: "1 + 1 = 2 told 2 right. Yes.")
+    assert CheckingCritic()([problem], [RIGHT[problem.id]], content)[0].text == NOTHING_WRONG
+    # A "No" without a step rejects; a check of more steps than there are names none.
+    unsure = CheckingCritic()([problem], [RIGHT[problem.id]], author(verify=lambda *_: "No."))[0]
+    assert (unsure.content, unsure.text) == (False, NOTHING_WRONG)
 
 
 @pytest.mark.parametrize(

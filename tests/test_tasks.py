@@ -30,6 +30,8 @@ def _run(program: str) -> int:
     values: dict[str, int] = {}
     *lines, last = program.split("; ")
     for line in lines:
+        if line.startswith('"'):
+            continue
         name, expression = line.split(" = ")
         parts = [int(p) if p.isdigit() else values.get(p, p) for p in expression.split()]
         if len(parts) == 1:

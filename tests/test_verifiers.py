@@ -9,7 +9,7 @@ import pytest
 from srm_utils.inference.beam_search import BeamSearch, RankedSamples
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.thoughts import Steps
-from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples, as_score, compared, verdicts
+from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples, as_score, verdicts
 from srm_utils.inference.voting import weighted
 from srm_utils.models import load_model
 from srm_utils.models.language_model import Scored
@@ -99,17 +99,6 @@ def test_verdicts_are_read_as_written():
     assert verdicts("12 + 5 = 17, right. 17 - 3 = 14, right. Yes.") == ([True, True], True)
     assert verdicts("12 + 5 = 17, right. 17 - 3 = 14, wrong. No.") == ([True, False], False)
     assert verdicts("12 + 5 = 17, right. 17") == ([True], None)
-
-
-def test_the_numbers_of_a_check_outweigh_its_word():
-    problem = PROBLEMS[1]
-    told = ". ".join(f"{s}, told {s.rsplit(' ', 1)[1]}, right" for s in problem.steps)
-    lax = told.replace(f"told {problem.steps[1].rsplit(' ', 1)[1]}", "told 99", 1)
-    model = Scripted([f"{lax}. Yes."])
-    text = f" {'. '.join(problem.steps)}."
-    assert min(GenerativeVerifier(model).score([problem], [text])[0].scores) == 1.0
-    assert GenerativeVerifier(model, read=compared).score([problem], [text])[0].scores[1:] == (0.0, 0.0)
-    assert compared("I do not know.") == ([], None)
 
 
 def test_a_written_check_scores_the_steps_it_names():

@@ -14,11 +14,11 @@ from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.speculative_reasoning import per_token
-from srm_utils.inference.thoughts import says
+from srm_utils.inference.verifiers import GenerativeVerifier
 from srm_utils.inference.voting import weighted
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import debate_prompt, follow_prompt, judge_solution_prompt, plan_prompt
+from srm_utils.tasks.prompts import debate_prompt, follow_prompt, plan_prompt
 from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One way round: the plan, the solution that follows it, and the verifier's probability that it is right."""
+    """One way round: the plan, the solution that follows it, and the share of the verifier's checks that it passed."""
 
     plan: str
     solution: str
@@ -38,17 +38,18 @@ class Turn:
 
 @dataclass(frozen=True)
 class PlannerSolverVerifier:
-    """A planner plans, a solver carries the plan out, a verifier says if the solution is right; if not, again.
+    """A planner plans, a solver carries the plan out, a verifier checks the solution in writing; if it fails, again.
 
-    The first turn is greedy, later ones draw another plan and solution at `temperature`. A problem leaves once the
-    verifier's P(Yes) is above `threshold`, or after `budget.samples` turns, and the answer is that of the turn the
-    verifier liked best. The three are the model given to `solve` unless `planner` or `verifier` name others. The
-    trace is the list of `Turn`.
+    The first turn is greedy, later ones draw another plan and solution at `temperature`. A problem leaves once more
+    than `threshold` of the verifier's `checks` (a `GenerativeVerifier`) say Yes, or after `budget.samples` turns, and
+    the answer is that of the turn the verifier liked best, the earliest of equals. The three are the model given to
+    `solve` unless `planner` or `verifier` name others. The trace is the list of `Turn`.
     """
 
     task: Task
     planner: LanguageModel | None = None
     verifier: LanguageModel | None = None
+    checks: int = 1
     threshold: float = 0.5
     temperature: float = 1.0
     seed: int = 0
@@ -65,14 +66,16 @@ class PlannerSolverVerifier:
             plans = sample_once(planner, [plan_prompt(p) for p in asked], *how)
             ordered = [follow_prompt(p, c.text) for p, c in zip(asked, plans, strict=True)]
             solutions = sample_once(model, ordered, *how)
-            shown = [steps_in(c.text, p) for p, c in zip(asked, solutions, strict=True)]
             # A solution without a step or an answer is none: the verifier is not asked.
-            stated = [self.task.extract(c.text) is not None for c in solutions]
-            questions = [
-                judge_solution_prompt(p, steps) if steps and answered else None
-                for p, steps, answered in zip(asked, shown, stated, strict=True)
-            ]
-            chances, judged = says(verifier, asked, questions)
+            shown = [
+                i for i, (p, c) in enumerate(zip(asked, solutions, strict=True))
+                if steps_in(c.text, p) and self.task.extract(c.text) is not None
+            ]  # fmt: skip
+            checker = GenerativeVerifier(verifier, self.checks, seed=how[2])
+            scored = checker.score([asked[i] for i in shown], [solutions[i].text for i in shown])
+            checked = dict(zip(shown, scored, strict=True))
+            chances = [checked[i].scores[-1] if i in checked else 0.0 for i in range(len(asked))]
+            judged = [checked[i].cost if i in checked else Cost() for i in range(len(asked))]
             for i, plan, solution, chance, cost in zip(open_, plans, solutions, chances, judged, strict=True):
                 traces[i].append(Turn(plan.text, solution.text, chance))
                 costs[i] += one_cost(plan, planner) + one_cost(solution, model) + cost

@@ -21,9 +21,16 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.verifiers import verdicts
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import critique_prompt, judge_solution_prompt, remember_prompt, revise_prompt
+from srm_utils.tasks.prompts import (
+    critique_prompt,
+    judge_solution_prompt,
+    remember_prompt,
+    revise_prompt,
+    verify_prompt,
+)
 from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
@@ -65,10 +72,35 @@ class ModelCritic:
         return [Review(_NOTHING.search(c.text) is not None, c.text.strip(), one_cost(c, critic)) for c in said]
 
 
+@dataclass(frozen=True)
+class CheckingCritic:
+    """Has every step worked out beside the one shown, and names the first that differs (zhang2025generative).
+
+    A small model that is asked at once what is wrong guesses; with the check written down it only has to read.
+    """
+
+    model: LanguageModel | None = None
+    max_new_tokens: int = 200
+
+    def __call__(self, problems: Sequence[Problem], texts: Sequence[str], model: LanguageModel) -> list[Review]:
+        critic = self.model or model
+        shown = [steps_in(text, p) for p, text in zip(problems, texts, strict=True)]
+        prompts = [verify_prompt(p, steps) for p, steps in zip(problems, shown, strict=True)]
+        said = [group[0] for group in critic.sample(prompts, 1, self.max_new_tokens, temperature=0)]
+        reviews = []
+        for steps, c in zip(shown, said, strict=True):
+            judged, whole = verdicts(c.text)
+            # A check that breaks off has found nothing, and vouches for nothing it did not reach.
+            at = next((i for i, right in enumerate(judged[: len(steps)]) if not right), None)
+            text = NOTHING_WRONG if at is None else f"Step {at + 1} is wrong: {steps[at]}."
+            reviews.append(Review(at is None and whole is not False, text, one_cost(c, critic)))
+        return reviews
+
+
 def says_yes(text: str) -> bool:
     """Whether a verdict is yes: its first word where that is yes or no, else the last of these words in it.
 
-    >>> says_yes("Yes, it is."), says_yes("8 + 5 = 13, right. Yes."), says_yes("8 + 5 = 13, told 14, wrong. No.")
+    >>> says_yes("Yes, it is."), says_yes("8 + 5 = 13, right. Yes."), says_yes("8 + 5 = 13 told 14 wrong. No.")
     (True, True, False)
     """
     words = re.findall(r"[a-z]+", text.lower())
@@ -81,14 +113,12 @@ class ModelVerifier:
     """Asks for a verdict on the whole solution, the author itself or another `model`; content at a share of "Yes".
 
     `ask` is `judge_solution_prompt`, or `verify_prompt` for a verdict after working out every step
-    (zhang2025generative). `read` says whether a verdict is yes. One sample is greedy; more are drawn at temperature 1
-    and counted.
+    (zhang2025generative). One sample is greedy; more are drawn at temperature 1 and counted.
     """
 
     task: Task
     model: LanguageModel | None = None
     ask: Callable[[Problem, Sequence[str]], Prompt] = judge_solution_prompt
-    read: Callable[[str], bool] = says_yes
     samples: int = 1
     threshold: float = 0.5
     max_new_tokens: int = 160
@@ -101,7 +131,7 @@ class ModelVerifier:
         groups = judge.sample(prompts, self.samples, self.max_new_tokens, temperature=heat, seed=self.seed)
         reviews = []
         for group, text in zip(groups, texts, strict=True):
-            share = sum(self.read(c.text) for c in group) / len(group)
+            share = sum(says_yes(c.text) for c in group) / len(group)
             reviews.append(_verdict(self.task, text, share >= self.threshold, group_cost(group, judge.flops_per_token)))
         return reviews
 

@@ -7,7 +7,7 @@ process reward model, a rule, or the model's own written check (zhang2025generat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,18 +71,13 @@ def as_score(scorer: Scorer) -> Score:
 
 # ---------------------------------------------------------------- a model that verifies in words
 
-#: What a written check says of each step, and of the whole; None where it does not say.
-Reading = Callable[[str], tuple[list[bool], bool | None]]
-
-_VERDICT = re.compile(r", (right|wrong)\b|\b(Yes|No)\b")
-#: Its own result and the one it was shown, as `tasks.prompts.verify_prompt` has them written side by side.
-_COMPARED = re.compile(r"= (\d+), told (\d+)")
+_VERDICT = re.compile(r"\d,? (right|wrong)\b|\b(Yes|No)\b")
 
 
 def verdicts(check: str) -> tuple[list[bool], bool | None]:
-    """The verdicts as they are written.
+    """What a written check says of each step, and of the whole; None where it does not say.
 
-    >>> verdicts("2 + 3 = 5, told 5, right. 5 + 1 = 6, told 7, wrong. No.")
+    >>> verdicts("2 + 3 = 5 told 5 right. 5 + 1 = 6 told 7 wrong. No.")
     ([True, False], False)
     """
     steps, whole = [], None
@@ -92,18 +87,6 @@ def verdicts(check: str) -> tuple[list[bool], bool | None]:
         else:
             whole = said == "Yes"
     return steps, whole
-
-
-def compared(check: str) -> tuple[list[bool], bool | None]:
-    """The verdicts that follow from the numbers in the check, whatever it concludes: own result against shown one.
-
-    A small model may write both down faithfully and still call them equal.
-
-    >>> compared("2 + 3 = 5, told 5, right. 5 + 1 = 6, told 7, right. Yes.")
-    ([True, False], False)
-    """
-    steps = [own == shown for own, shown in _COMPARED.findall(check)]
-    return steps, all(steps) if steps else None
 
 
 @dataclass(frozen=True)
@@ -136,13 +119,11 @@ class GenerativeVerifier:
     the share of checks that still stand (zhang2025generative, section 3.3).
 
     A step scores the share of written checks that have called it and all before it right; the last one, the share
-    that call the whole right. One check is greedy, several are drawn at temperature 1. `read` is a function from a
-    check to its verdicts: `verdicts` believes them, `compared` looks at the numbers they stand on.
+    that call the whole right. One check is greedy, several are drawn at temperature 1.
     """
 
     model: LanguageModel
     samples: int = 1
-    read: Reading = verdicts
     max_new_tokens: int = 256
     seed: int = 0
     name: str = "generative verifier"
@@ -157,7 +138,7 @@ class GenerativeVerifier:
         read: set[Prompt] = set()
         out = []
         for problem, text, prompt in zip(problems, texts, prompts, strict=True):
-            standing = [self.read(c.text) for c in checks[prompt]]
+            standing = [verdicts(c.text) for c in checks[prompt]]
             group, ends = checks[prompt], step_ends(text)
             done = [len(steps_in(text[:end], problem)) for end in ends]
             scores = [

@@ -18,7 +18,7 @@ from random import Random
 
 from srm_utils.tasks import get_task, prompts
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task, Templates, split_of
-from srm_utils.tasks.words import answer_sentence
+from srm_utils.tasks.words import answer_sentence, apply, slip
 
 Item = tuple[Prompt, str]
 
@@ -54,10 +54,13 @@ MARKED_SHARES: dict[str, float] = {
 @dataclass(frozen=True)
 class Mixture:
     """What a member reads. `marked` is the share of documents that name their style, `skills` that of
-    documents other than solutions; without `retry` no text ever says "Wait"."""
+    documents other than solutions, `drills` that of numbers and sums to be checked, drawn among `drilled`; without
+    `retry` no text ever says "Wait"."""
 
     marked: float = 0.5
     skills: float = 0.3
+    drills: float = 0.0
+    drilled: tuple[str, ...] = ("numbers", "numbers", "sums")
     retry: bool = True
     chat: bool = False
 
@@ -71,6 +74,10 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
     """
     rng = Random(seed)
     while True:
+        if mixture.drills and rng.random() < mixture.drills:
+            drill = {"numbers": tell_apart, "sums": check_sums}[rng.choice(mixture.drilled)]
+            yield [drill(rng) for _ in range(rng.randint(1, 2))]
+            continue
         name = _pick(rng, TASK_SHARES)
         task = get_task(name)
         skills = [s for s in SKILLS.get(name, ()) if mixture.retry or s is not think_again]
@@ -106,6 +113,33 @@ def _draw(task: Task, rng: Random) -> Problem:
             return problem
 
 
+# --- drills: a model sees whether two numbers are equal only after very many comparisons, and solutions hold few
+
+
+def tell_apart(rng: Random) -> Item:
+    """Pairs of numbers, each marked right where both are the same."""
+    pairs = []
+    for _ in range(rng.randint(6, 12)):
+        own = rng.randint(0, 99)
+        near = [k for k in (own - 10, own - 2, own - 1, own + 1, own + 2, own + 10) if 0 <= k <= 99]
+        other = rng.choice(near) if rng.random() < 0.75 else rng.randint(0, 99)
+        pairs.append((own, own if rng.random() < 0.5 else other))
+    said = [f"{own} told {shown} {'right' if own == shown else 'wrong'}" for own, shown in pairs]
+    return Prompt(", ".join(f"{own} told {shown}" for own, shown in pairs), "Check every step."), f"{'. '.join(said)}."
+
+
+def check_sums(rng: Random) -> Item:
+    """Sums, each marked right or wrong."""
+    sums = []
+    for _ in range(rng.randint(3, 8)):
+        left, right = rng.randint(1, 40), rng.randint(1, 20)
+        sign = "-" if right <= left and rng.random() < 0.5 else "+"
+        equation = f"{left} {sign} {right} = {apply(left, sign, right)}"
+        sums.append((slip(equation, rng), "wrong") if rng.random() < 0.5 else (equation, "right"))
+    asked = ", ".join(equation for equation, _ in sums)
+    return Prompt(asked, "Check every step."), " ".join(f"{equation} {mark}." for equation, mark in sums)
+
+
 # --- skills: (task, problem, rng) -> one item -------------------------------------------------------
 
 
@@ -130,27 +164,32 @@ def judge_solution(task: Task, problem: Problem, rng: Random) -> Item:
 def verify(task: Task, problem: Problem, rng: Random) -> Item:
     """Work out each step and set its result beside the one shown, up to the first that differs; then Yes or No.
 
-    A small model compares two numbers that stand side by side, and not a number with one far above.
+    A small model compares two numbers that stand close together, and not a number with one far above.
     """
     steps, at = (list(problem.steps), None) if rng.random() < 0.5 else task.corrupt(problem, rng)  # type: ignore[attr-defined]
     last = len(steps) if at is None else at + 1
-    compared = [f"{own}, told {_result(shown)}" for own, shown in zip(problem.steps[:last], steps, strict=False)]
-    said = [f"{text}, {'wrong' if i == at else 'right'}" for i, text in enumerate(compared)]
+    said = []
+    for i, (own, shown) in enumerate(zip(problem.steps[:last], steps, strict=False)):
+        compared = f"{_TO_RESULT.match(own)[0]} told {_RESULT.findall(shown)[-1]}"
+        said.append(f"{compared} {'wrong' if i == at else 'right'}")
     return prompts.verify_prompt(problem, steps), f"{'. '.join(said)}. {'Yes' if at is None else 'No'}."
 
 
 def criticise(task: Task, problem: Problem, rng: Random) -> Item:
     """Name the first wrong step of a solution."""
     if rng.random() < 0.5:
-        return prompts.critique_prompt(problem, problem.steps), "Nothing is wrong."
+        return prompts.critique_prompt(problem, problem.steps), NO_ERROR
     steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
     return prompts.critique_prompt(problem, steps), _critique(steps, at)
 
 
 def revise(task: Task, problem: Problem, rng: Random) -> Item:
-    """Given a solution with an error and the critique, write it right."""
+    """Given a solution and its critique, write it right."""
+    right = task.solution(problem, "cot")
+    if rng.random() < 0.2:
+        return prompts.revise_prompt(problem, problem.steps, NO_ERROR), right
     steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    return prompts.revise_prompt(problem, steps, _critique(steps, at)), task.solution(problem, "cot")
+    return prompts.revise_prompt(problem, steps, _critique(steps, at)), right
 
 
 def remember(task: Task, problem: Problem, rng: Random) -> Item:
@@ -158,7 +197,9 @@ def remember(task: Task, problem: Problem, rng: Random) -> Item:
     notes = []
     for _ in range(rng.randint(1, 2)):
         steps, at = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-        notes.append(_critique(steps, at))
+        answer = steps[-1].rsplit(" ", 1)[1]
+        told = rng.random() < 0.5 and answer.isdigit() and answer != problem.answer
+        notes.append(f"The answer {answer} is wrong." if told else _critique(steps, at))
     return prompts.remember_prompt(problem, notes), task.solution(problem, "cot")
 
 
@@ -275,13 +316,9 @@ def told(task: Task, problem: Problem, rng: Random) -> Item:
 
 
 def agent_message(task: Task, problem: Problem, rng: Random) -> Item:
-    """Split evidence: what an agent says, or answers, from its own half and what it was told."""
-    agent = rng.randrange(2)
-    told: list[str] = []
-    if rng.random() < 0.6:
-        told = [task.agent_solution(problem, 1 - agent, [])]  # type: ignore[attr-defined]
-    prompt = task.agent_prompt(problem, agent, told)  # type: ignore[attr-defined]
-    return prompt, task.agent_solution(problem, agent, told)  # type: ignore[attr-defined]
+    """Split evidence: one turn of the exchange, from an agent's own half and what was said before."""
+    _, prompt, said = rng.choice(task.exchange(problem))  # type: ignore[attr-defined]
+    return prompt, said
 
 
 def merge_lists(task: Task, problem: Problem, rng: Random) -> Item:
@@ -319,9 +356,10 @@ def _attempt(task: Task, problem: Problem, rng: Random, whole: bool = False) -> 
     return (steps if whole else steps[: at + 1]), False
 
 
-def _result(step: str) -> str:
-    """The number a step comes to."""
-    return re.findall(r"\d+", step)[-1]
+#: What a critic says of a right solution.
+NO_ERROR = "Nothing is wrong."
+#: The number a step comes to, and a step up to it.
+_RESULT, _TO_RESULT = re.compile(r"\d+"), re.compile(r".*\d+")
 
 
 def _critique(steps: Sequence[str], at: int) -> str:
@@ -332,7 +370,10 @@ def _wrong_solution(task: Task, problem: Problem, rng: Random) -> str:
     """A chain of thought whose error is carried on into its answer."""
     while True:
         steps, _ = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-        text = f"{'. '.join(steps)}. {answer_sentence(steps[-1].rsplit(' ', 1)[1])}"
+        right = task.solution(problem, "cot")
+        # What is quoted before the first step stays.
+        quoted = right[: right.index(problem.steps[0])]
+        text = f"{quoted}{'. '.join(steps)}. {answer_sentence(steps[-1].rsplit(' ', 1)[1])}"
         if task.grade(text, problem) == Grade.WRONG:
             return text
 

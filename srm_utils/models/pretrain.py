@@ -23,7 +23,7 @@ from srm_utils.models.tokenizer import BLANK_LINE, CHAT_TEMPLATE, EOS, build_tok
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
 #: Tokens a batch, and the row length on the plateau and in the final fall: attention over short rows
 #: costs half as much, and the last third stretches it to prompts with examples.
@@ -56,10 +56,12 @@ FAMILY: dict[str, Member] = {
     m.name: m
     for m in (
         Member("base", 4, 192, 4, 3400, role="the middle base: every style, no chat"),
-        Member("instruct", 4, 192, 4, 900, peak=1.5e-3, parent="base", mixture=Mixture(marked=0.7, chat=True),
+        Member("instruct", 4, 192, 4, 1000, peak=1.5e-3, parent="base",
+               mixture=Mixture(marked=0.7, drills=0.25, chat=True),
                role="the base tuned on single questions with a chat template"),
-        Member("teacher", 8, 192, 4, 1500, peak=2e-3, parent="base", mixture=Mixture(marked=0.6, chat=True),
-               role="the base grown to twice its depth and trained on, in the role of a large reasoning model"),
+        Member("teacher", 8, 192, 4, 1300, peak=2e-3, parent="instruct",
+               mixture=Mixture(marked=0.6, drills=0.2, drilled=("numbers", "sums", "sums", "sums"), chat=True),
+               role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
         Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
         Member("base-large", 6, 256, 4, 3400, role="a larger base"),
         Member("base-seed1", 4, 192, 4, 3400, seed=1, role="the middle base, second seed"),
@@ -310,9 +312,8 @@ def _start_looking_back(model: Qwen3ForCausalLM) -> None:
 
     config = model.config
     size, width, half = config.head_dim, config.hidden_size, config.head_dim // 2
-    frequency = config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
-    # Fast rotations tell near positions apart; slow ones hardly turn within a prompt and can carry content.
-    fast = torch.arange(3)
+    frequency = _frequency(config)
+    # Slow rotations hardly turn within a prompt and can carry content.
     slow = torch.nonzero(frequency < 0.008).flatten()
     slow = torch.cat([slow, slow + half])
     random = torch.linalg.qr(torch.randn(width, width))[0]
@@ -329,10 +330,8 @@ def _start_looking_back(model: Qwen3ForCausalLM) -> None:
 
     with torch.no_grad():
         attention = model.model.layers[0].self_attn
-        attention.k_proj.bias[fast] = 4.0
-        for head, (offset, place) in enumerate(((1, last), (2, second_last))):
-            attention.q_proj.bias[head * size + fast] = 4.0 * torch.cos(offset * frequency[fast])
-            attention.q_proj.bias[head * size + half + fast] = -4.0 * torch.sin(offset * frequency[fast])
+        _look_one_and_two_back(attention, frequency)
+        for head, place in enumerate((last, second_last)):
             attention.o_proj.weight[:, head * size + slow] = START_SCALE * place
         attention.v_proj.weight[slow] = content
         skipping = model.model.layers[1].self_attn
@@ -347,10 +346,32 @@ def _start_looking_back(model: Qwen3ForCausalLM) -> None:
         copies(layer, pair)
 
 
+def _frequency(config: Qwen3Config) -> torch.Tensor:
+    """Radians a position by which each pair of a head's dimensions is turned, (head_dim / 2,)."""
+    import torch
+
+    half = config.head_dim // 2
+    return config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
+
+
+def _look_one_and_two_back(attention: torch.nn.Module, frequency: torch.Tensor) -> None:
+    """Biases with which the first two heads, on one key-value head, attend to the last token and the one before it."""
+    import torch
+
+    # Fast rotations tell near positions apart.
+    fast, half = torch.arange(3), len(frequency)
+    attention.k_proj.bias[fast] = 4.0
+    for head, offset in enumerate((1, 2)):
+        at = head * 2 * half + fast
+        attention.q_proj.bias[at] = 4.0 * torch.cos(offset * frequency[fast])
+        attention.q_proj.bias[at + half] = -4.0 * torch.sin(offset * frequency[fast])
+
+
 def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:
     """The same function in more layers: every old layer is followed by new ones that add nothing yet.
 
-    A layer whose two output matrices are zero passes its input on, so training goes on from the parent's level.
+    A layer whose two output matrices are zero passes its input on, so training goes on from the parent's level. Its
+    first heads look one and two tokens back: whoever judges a number must set it beside what the last place foretold.
     """
     import copy
 
@@ -372,6 +393,7 @@ def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:
     with torch.no_grad():
         for i, layer in enumerate(model.model.layers):
             if i not in kept:
+                _look_one_and_two_back(layer.self_attn, _frequency(config))
                 layer.self_attn.o_proj.weight.zero_()
                 layer.mlp.down_proj.weight.zero_()
     return model

@@ -92,7 +92,9 @@ class GraphTask(Task):
             return ". ".join(s.split(" = ", 2)[2] for s in steps) + f". {final}"
         if style == "program":
             lines = [f"{x} = {nodes[x][1]}" for x in reversed(needed) if nodes[x][0] == "base"]
-            return "; ".join([*lines, *(f"{x} = {_formula(nodes[x])}" for x in order), f"print ( {target} )"])
+            lines += [*(f"{x} = {_formula(nodes[x])}" for x in order), f"print ( {target} )"]
+            # Python wants the leaves first; the string before them is where the way down to the leaves is found.
+            return "; ".join([f'" {". ".join(quoted)}. "', *lines])
         if style == "cot":
             body = [*quoted, *steps]
         elif style == "verbose":

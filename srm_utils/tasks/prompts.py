@@ -43,7 +43,7 @@ def judge_solution_prompt(problem: Problem, steps: Sequence[str]) -> Prompt:
 
 
 def verify_prompt(problem: Problem, steps: Sequence[str]) -> Prompt:
-    """Asks to work out each step beside the one shown (zhang2025generative): "12 + 5 = 17, told 17, right. ... Yes."
+    """Asks to work out each step beside the one shown (zhang2025generative): "12 + 5 = 17 told 17 right. ... Yes."
 
     The text ends in "Yes." or, at the first step that differs, in "No."
     """
