@@ -534,6 +534,20 @@ def test_the_figure_draws_every_thought_and_marks_what_became_of_it() -> None:
     assert "pruned" in shown[-1] and "ended without" in shown[-1]
 
 
+def test_labels_of_many_lines_do_not_overlap() -> None:
+    from srm_utils.reporting.trees import tree_figure
+
+    ends = tuple(
+        Thought(f"{i} + 1 = 2. " + "The answer is far too long for a line. " * 3, 0.5, "answer") for i in range(8)
+    )
+    fig = tree_figure(Thought("?", None, "kept", (Thought("a step", 0.5, "kept", ends), *ends)))
+    fig.draw_without_rendering()  # boxes have their size when first drawn
+    patches = [t.get_bbox_patch() for t in fig.axes[0].texts]
+    boxes = [patch.get_window_extent() for patch in patches if patch is not None]
+    assert len(boxes) == 17
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
 def test_a_large_tree_counts_what_it_does_not_draw() -> None:
     from srm_utils.reporting.trees import tree_figure
 

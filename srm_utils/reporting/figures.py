@@ -257,9 +257,14 @@ def _direct_labels(fig: Figure, ax: Axes, ends: Sequence[End]) -> None:
         line = {"arrowstyle": "-", "color": end.kind.colour, "lw": 0.7, "alpha": 0.5, "shrinkA": 1, "shrinkB": 5}
         place: dict[str, Any] = {"textcoords": ax.get_yaxis_transform(), "va": "center", "arrowprops": line}
         ax.annotate(end.name, (end.x, end.y), (1.03, height), color=end.kind.colour, **place, **text)
-    for end in ends:
+    taken: list[Any] = []
+    for end in sorted(ends, key=lambda end: end.high):
         if end.x < right:  # a line from here to the edge would cross the others: name it above its interval
-            ax.annotate(end.name, (end.x, end.high), (-3, 4), textcoords="offset points", color=end.kind.colour, **text)
+            place = {"textcoords": "offset points", "color": end.kind.colour}
+            name = ax.annotate(end.name, (end.x, end.high), (-3, 4), **place, **text)
+            while any(name.get_window_extent().overlaps(other) for other in taken):
+                name.xyann = (-3, name.xyann[1] + 3)
+            taken.append(name.get_window_extent())
 
 
 def spread(heights: Sequence[float], gap: float, bottom: float, top: float) -> list[float]:

@@ -63,7 +63,10 @@ def tree_figure(root: Node, *, title: str = "", most: int = 40) -> Figure:
     with style():
         from matplotlib import pyplot as plt
 
-        fig, ax = plt.subplots(figsize=(2.7 * depth + 0.9, max(2.0, bottom + 1.2)))
+        # An inch of the axes is an inch of paper, or labels would overlap; the rest is for the title and the key.
+        tall = bottom + 0.8
+        fig, ax = plt.subplots(figsize=(2.7 * depth + 0.9, tall + 0.7))
+        ax.set_position((0.01, 0.3 / (tall + 0.7), 0.98, tall / (tall + 0.7)))
         for level, y, node, parent, _ in nodes:
             if parent is None:
                 continue
