@@ -103,6 +103,9 @@ def test_profiles_differ_in_size_and_device() -> None:
     assert get_profile("gpu").device == "cuda" and get_profile("cpu").device == "cpu"
     assert get_profile("gpu:qwen3-1.7b").base == "Qwen/Qwen3-1.7B-Base"
     assert get_profile("gpu:./my-model").instruct == "./my-model"
+    # What `srm train` wrote is taken by path, on a laptop too.
+    mine = get_profile("cpu:./my-model")
+    assert (mine.base, mine.instruct, mine.device, mine.name) == ("./my-model", "./my-model", "cpu", "cpu:./my-model")
     assert get_profile("cpu", n_samples=3, bits=None) == PROFILES["cpu"].__class__("cpu", n_samples=3)
 
 

@@ -54,7 +54,7 @@ from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from string import ascii_uppercase
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from srm_utils.tasks.problem import Grade
 
@@ -96,21 +96,12 @@ def extract_final_answer(text: str) -> str | None:
     >>> extract_final_answer(r"First \boxed{1}. No: \boxed{\frac{1}{2}}."), extract_final_answer("It is 4, then 5")
     ('\\frac{1}{2}', None)
     """
-    tail = text[-TAIL_CHARACTERS:]
-    _, ended, rest = tail.rpartition(_THINK_END)
-    if ended:
-        tail = rest
-    elif _THINK_START in text:
-        return None
-    boxes = list(_BOX.finditer(tail))
-    if boxes:
-        return _box_content(tail, boxes[-1].end())
-    for pattern in (_HASHES, _PHRASE):
-        found = list(pattern.finditer(tail))
-        if found:
-            said = found[-1].group(1) if pattern is _HASHES else _first_statement(tail[found[-1].end() :])
-            return _tidied(said)
-    bare = tail.strip()
+    how, said = _stated(text, _PHRASE)
+    if how == "box" or said is None:
+        return said
+    if how != "bare":
+        return _tidied(_first_statement(said) if how == "phrase" else said)
+    bare = said.strip()
     if len(text) <= ANSWER_CHARACTERS and "\n" not in bare:
         try:
             answer = _parsed(bare)
@@ -120,6 +111,27 @@ def extract_final_answer(text: str) -> str | None:
         if " " not in bare or not any(isinstance(part, _Text) for part in parts):
             return bare
     return None
+
+
+def _stated(text: str, phrase: re.Pattern[str]) -> tuple[Literal["box", "hashes", "phrase", "bare"], str | None]:
+    """How a text states its last answer, and what follows; ("bare", all that comes after thinking) where it does not.
+
+    None stands for a box that never closes, and for a text that never ends to think.
+    """
+    tail = text[-TAIL_CHARACTERS:]
+    _, ended, rest = tail.rpartition(_THINK_END)
+    if ended:
+        tail = rest
+    elif _THINK_START in text:
+        return "bare", None
+    boxes = list(_BOX.finditer(tail))
+    if boxes:
+        return "box", _box_content(tail, boxes[-1].end())
+    hashes = list(_HASHES.finditer(tail))
+    if hashes:
+        return "hashes", hashes[-1].group(1)
+    phrases = list(phrase.finditer(tail))
+    return ("phrase", tail[phrases[-1].end() :]) if phrases else ("bare", tail)
 
 
 def _box_content(text: str, at: int) -> str | None:
@@ -1152,21 +1164,12 @@ def grade_choice(text: str, gold_letter: str, options: Mapping[str, str] | Seque
 
 
 def _stated_choice(text: str) -> str | None:
-    tail = text[-TAIL_CHARACTERS:]
-    _, ended, rest = tail.rpartition(_THINK_END)
-    if ended:
-        tail = rest
-    elif _THINK_START in text:
-        return None
-    boxes = list(_BOX.finditer(tail))
-    if boxes:
-        return _box_content(tail, boxes[-1].end())
-    for pattern in (_HASHES, _CHOICE_PHRASE):
-        found = list(pattern.finditer(tail))
-        if found:
-            rest = found[-1].group(1) if pattern is _HASHES else tail[found[-1].end() :].partition("\n")[0]
-            return rest.strip() or None
-    bare = tail.strip()
+    how, said = _stated(text, _CHOICE_PHRASE)
+    if how == "box" or said is None:
+        return said
+    if how != "bare":
+        return (said.partition("\n")[0] if how == "phrase" else said).strip() or None
+    bare = said.strip()
     return bare if bare and len(bare) <= ANSWER_CHARACTERS and "\n" not in bare else None
 
 
