@@ -31,10 +31,8 @@ from srm_utils.training.annotation import (
     sift,
     sound,
     spread,
-    star,
     star_round,
 )
-from srm_utils.training.supervised import SupervisedConfig
 
 TASK = get_task("chain")
 PROBLEMS = TASK.problems(6, split="train", difficulty=(2, 3))
@@ -169,40 +167,6 @@ def test_star_rationalises_only_where_the_first_try_failed():
     assert len(star_round(Scripted(reply), TASK, PROBLEMS, rationalise=False)) == 6
     easy = Scripted(lambda prompt, i: right(next(p for p in PROBLEMS if p.question == prompt.question)))
     assert len(star_round(easy, TASK, PROBLEMS)) == 6 and len(easy.calls) == 1, "nothing failed, nothing is asked again"
-
-
-def test_star_writes_with_the_last_model_and_trains_the_first(tmp_path, monkeypatch):
-    def writer(solved):
-        replies = [["right"] if i < solved else ["wrong"] for i in range(6)]
-        model = solver(*replies)
-        plain = model.reply
-        model.reply = lambda p, i: plain(p, i) if not p.instruction.startswith("Explain") else "No idea."
-        return model
-
-    writers = [writer(2), writer(4), writer(6)]
-    trained = []
-
-    @dataclass
-    class Stub:
-        number: int
-
-        def load(self, device):
-            return writers[self.number]
-
-    def train(model, data, config, out, device):
-        trained.append((model, data, out.name))
-        return Stub(len(trained))
-
-    monkeypatch.setattr(module, "train_supervised", train)
-    rounds = star(writers[0], TASK, PROBLEMS, 3, SupervisedConfig(), tmp_path, rationalise=True)
-    assert [model for model, _, _ in trained] == [writers[0]] * 3, "each round starts from the first weights"
-    assert [name for _, _, name in trained] == ["round-1", "round-2", "round-3"]
-    assert [len(data) for _, data, _ in trained] == [2, 4, 6]
-    assert [len(r.records) for r in rounds] == [6 + 4, 6 + 2, 6]
-    assert trained[0][1] == [(TASK.prompt(p, "cot"), right(p)) for p in PROBLEMS[:2]]
-    monkeypatch.setattr(module, "train_supervised", None)
-    with pytest.raises(ValueError, match="None of 12 records passes 'correct'"):
-        star(writer(0), TASK, PROBLEMS, 1, SupervisedConfig(), tmp_path)
 
 
 @dataclass

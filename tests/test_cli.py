@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from srm_utils.collection.cli import app, join_parameters
 
-COMMANDS = ("list", "run", "confirm", "report", "pretrain", "models", "check", "bench", "papers")
+COMMANDS = ("list", "run", "confirm", "report", "pretrain", "models", "check", "bench", "papers", "compare", "train")
 
 
 def srm(*arguments: str) -> tuple[int, str, str]:

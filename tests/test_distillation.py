@@ -479,3 +479,6 @@ def test_two_students_write_the_solution_together():
     assert questioner.calls == [4] and answerer.calls == [4, 2, 1]
     assert [c.prompt_tokens for c in costs] == [10 + 0, 15, 20, 10]
     assert [c.flops for c in costs] == [2 * 5 * 2 + 2, 3 * 11, 4 * 11, 2 * 11]
+    # Who answers does not know which question is the last.
+    silent = Scripted({p.question: text.partition(" The answer")[0] for p, text in answering})
+    assert answer_questions(questioner, silent, task, problems)[0] == texts

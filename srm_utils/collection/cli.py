@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from srm_utils.collection import training_cli
+from srm_utils.collection.compare_cli import compare_command
 from srm_utils.collection.papers_cli import papers_app
 
 
@@ -68,6 +70,8 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machin
 app.add_typer(check_app, name="check")
 app.add_typer(bench_app, name="bench")
 app.add_typer(papers_app, name="papers")
+training_cli.register(app, bench_app)
+app.command("compare")(compare_command)
 
 Names = Annotated[
     list[str] | None,

@@ -9,20 +9,19 @@ and returns some of them. `sift` applies filters and keeps the whole bill; `exam
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 
+from srm_utils.evaluation.evaluate import GradedAttempt
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.problem import Grade, Problem, Task, split_of
 from srm_utils.tasks.prompts import explain_prompt, rewrite_prompt
 from srm_utils.tasks.steps import steps_in
-from srm_utils.training.supervised import Example, SupervisedConfig, TrainedModel, train_supervised
+from srm_utils.training.supervised import Example
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -108,19 +107,11 @@ def rationalised(
     return _records(task, problems, groups, model, "rationalised", task.grade)
 
 
-class Tried(Protocol):
+class Tried(GradedAttempt, Protocol):
     """What `searched` reads of an attempt at a problem; `trace` is a tree of thoughts."""
 
     @property
-    def problem_id(self) -> str: ...
-    @property
-    def answer(self) -> str | None: ...
-    @property
-    def grade(self) -> Grade: ...
-    @property
     def trace(self) -> Any: ...
-    @property
-    def cost(self) -> Cost: ...
 
 
 def searched(problems: Sequence[Problem], attempts: Sequence[Tried]) -> list[Annotated]:
@@ -320,41 +311,6 @@ def star_round(
     tried = sampled(model, task, problems, 1, style, max_new_tokens, temperature=0.0)
     failed = [r.problem for r in tried if r.grade != Grade.CORRECT]
     return tried + (rationalised(model, task, failed, 1, max_new_tokens) if rationalise and failed else [])
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round of STaR: what was written (the wrong ones too), and the model trained on what was right."""
-
-    records: tuple[Annotated, ...]
-    trained: TrainedModel
-
-
-def star(
-    model: LanguageModel,
-    task: Task,
-    problems: Sequence[Problem],
-    rounds: int,
-    config: SupervisedConfig,
-    out: str | os.PathLike[str],
-    style: str = "cot",
-    max_new_tokens: int = 256,
-    rationalise: bool = True,
-    device: str = "auto",
-) -> list[Round]:
-    """The Self-Taught Reasoner: write, keep what is right, train, and write again with the trained model.
-
-    Every round trains the model given, not the last round's (zelikman2022star, section 3.1: that overfits less).
-    Each round lies in a folder of `out`, resumable. Raises ValueError where a round writes nothing right.
-    """
-    done: list[Round] = []
-    for i in range(rounds):
-        writer = done[-1].trained.load(device) if done else model
-        records = star_round(writer, task, problems, style, max_new_tokens, rationalise)
-        data = examples(sift(records, correct), task, style)
-        trained = train_supervised(model, data, config, Path(out) / f"round-{i + 1}", device)
-        done.append(Round(tuple(records), trained))
-    return done
 
 
 # ---------------------------------------------------------------- what the above share

@@ -23,12 +23,12 @@ from srm_utils.training.supervised import (
     BITS,
     Method,
     TrainedModel,
-    _claim,
-    _fingerprint,
-    _newest_checkpoint,
     _quiet,
-    _start,
-    _write,
+    claim_folder,
+    newest_checkpoint,
+    run_fingerprint,
+    starting_point,
+    write_json,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ __all__ = ["Run", "TrainedModel", "load_checkpoint", "newest_checkpoint", "open_
 
 CHECKPOINT = "checkpoint.pt"
 #: The newest whole checkpoint of a TRL trainer's folder, to hand to `trainer.train(resume_from_checkpoint=...)`.
-newest_checkpoint = _newest_checkpoint
+newest_checkpoint = newest_checkpoint
 
 
 def save_checkpoint(
@@ -169,7 +169,7 @@ class Run:
             bytes=self.policy.bytes + sum(t.numel() * t.element_size() for t in held),
             tokens=tokens, flops=flops, seconds=seconds, log=tuple(log),
         )  # fmt: skip
-        _write(self.out / "trained.json", {**asdict(result), "folder": "."})
+        write_json(self.out / "trained.json", {**asdict(result), "folder": "."})
         (self.out / CHECKPOINT).unlink(missing_ok=True)
         shutil.rmtree(self.out / "checkpoints", ignore_errors=True)
         return result
@@ -189,9 +189,9 @@ def open_run(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    base, name = _start(model, out)
+    base, name = starting_point(model, out)
     policy = load_model(base, bits=BITS[config.method], device=device)
-    finished = _claim(out, _fingerprint(policy, list(facts), config))
+    finished = claim_folder(out, run_fingerprint(policy, list(facts), config))
     if config.method != "full" and finished is None:
         policy = _with_new_adapter(policy, config.rank, config.alpha, config.seed)
     return Run(policy, config.method, name, base, out, finished)

@@ -25,7 +25,7 @@ from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, Task
 from srm_utils.tasks.words import answer_sentence
 from srm_utils.training.annotation import Annotated, examples
 from srm_utils.training.checkpoint import load_checkpoint, open_run, save_checkpoint
-from srm_utils.training.outcome_rewards import _batch, _schedule
+from srm_utils.training.outcome_rewards import batch_indices, rate_share
 from srm_utils.training.policy_gradient import take_step
 from srm_utils.training.supervised import (
     BITS,
@@ -34,9 +34,9 @@ from srm_utils.training.supervised import (
     Method,
     SupervisedConfig,
     TrainedModel,
-    _fingerprint,
     default_rate,
     encode_example,
+    run_fingerprint,
 )
 
 if TYPE_CHECKING:
@@ -119,7 +119,8 @@ def answer_questions(
 ) -> tuple[list[str], list[Cost]]:
     """What two `socratic` students write together, greedily: plan, questions, and an answer after each; with its cost.
 
-    All problems' first questions are answered in one call, then all second ones.
+    All problems' first questions are answered in one call, then all second ones. The answerer does not know which
+    question is the last; where it has not drawn the conclusion, the number it came to last is the answer.
     """
     groups = questioner.sample([task.prompt(p, "decompose") for p in problems], 1, max_new_tokens, 0.0)
     costs = [group_cost(g, questioner.flops_per_token) for g in groups]
@@ -136,6 +137,10 @@ def answer_questions(
         for i, (answer,) in zip(now, answerer.sample(prompts, 1, max_new_tokens, 0.0), strict=True):
             texts[i] = f"{texts[i]} {answer.text.strip()}"
             costs[i] += group_cost([answer], answerer.flops_per_token)
+    for i, text in enumerate(texts):
+        numbers = re.findall(r"\d+", text)
+        if task.extract(text) is None and open_questions[i] and numbers:
+            texts[i] = f"{text} {answer_sentence(numbers[-1])}"
     return texts, costs
 
 
@@ -262,7 +267,7 @@ def train_distilled(
         raise ValueError("There is nothing to distil on; give at least one (prompt, answer).")
     _check_tokenizers(student, teacher)
     shown = [[prompt.text(), answer] for prompt, answer in data]
-    run = open_run(student, out, config, [*shown, _fingerprint(teacher, [], SupervisedConfig())], device)
+    run = open_run(student, out, config, [*shown, run_fingerprint(teacher, [], SupervisedConfig())], device)
     if run.finished is not None:
         return run.finished
     learner, network, trained = run.policy, run.policy.model, run.trained
@@ -286,7 +291,7 @@ def train_distilled(
         loss = distillation_loss(*both, mask, config.beta, config.temperature)
         loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = rate * _schedule(step, config.steps, round(config.warmup * config.steps))
+            group["lr"] = rate * rate_share(step, config.steps, round(config.warmup * config.steps))
         norm = take_step(optimizer, trained, float(loss.detach()))
         own, theirs = (sum(map(len, asked)) + sum(map(len, said)) for asked in read)
         before = log[-1] if log else {"tokens": 0, "flops": 0.0, "seconds": 0.0}
@@ -315,7 +320,7 @@ def completions(
 
     A function of (seed, step) and, on-policy, of the student's present weights; a pass goes through all the data.
     """
-    batch = [data[i] for i in _batch(len(data), config.batch_size, step, config.seed)]
+    batch = [data[i] for i in batch_indices(len(data), config.batch_size, step, config.seed)]
     prompts = [prompt for prompt, _ in batch]
     if Random(f"{config.seed}/{step}/whose").random() >= config.on_policy:
         rows = [encode_example(student, prompt, answer) for prompt, answer in batch]

@@ -480,8 +480,8 @@ def optimise(
     run.policy.model.train()
     for step in range(start, config.steps):
         for group in optimizer.param_groups:
-            group["lr"] = rate * _schedule(step, config.steps, round(config.warmup * config.steps))
-        batch = _batch(len(lengths), config.batch_size, step, config.seed)
+            group["lr"] = rate * rate_share(step, config.steps, round(config.warmup * config.steps))
+        batch = batch_indices(len(lengths), config.batch_size, step, config.seed)
         value = loss(batch)
         if not math.isfinite(value.item()):
             raise FloatingPointError(
@@ -704,12 +704,12 @@ def _check_lengths(reward: RewardModel, rows: Sequence[Sequence[int]]) -> None:
         )
 
 
-def _schedule(step: int, steps: int, warmup: int) -> float:
+def rate_share(step: int, steps: int, warmup: int) -> float:
     """Share of the peak rate: up over `warmup` steps, then down to 0."""
     return (step + 1) / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
 
 
-def _batch(n: int, size: int, step: int, seed: int) -> list[int]:
+def batch_indices(n: int, size: int, step: int, seed: int) -> list[int]:
     """Indices of a step's examples: one shuffled pass over all after another."""
     shuffled: dict[int, list[int]] = {}
     out = []

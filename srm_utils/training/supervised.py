@@ -177,18 +177,18 @@ def train_supervised(
         raise ValueError("There are no examples to train on; give at least one (prompt, answer).")
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    base, name = _start(model, out)
+    base, name = starting_point(model, out)
     policy = load_model(base, bits=BITS[config.method], device=device)
     rate = config.learning_rate or default_rate(config.method, policy.parameters)
     rows = [encode_example(policy, prompt, answer, config.answers_only) for prompt, answer in examples]
     _check_lengths(policy, rows)
     config = replace(config, learning_rate=rate)
-    if (finished := _claim(out, _fingerprint(policy, rows, config))) is not None:
+    if (finished := claim_folder(out, run_fingerprint(policy, rows, config))) is not None:
         return finished
     trainer = sft_trainer(policy, Dataset.from_list(rows), config, out / "checkpoints", progress)
     network: Any = trainer.model
     with _quiet():
-        trainer.train(resume_from_checkpoint=_newest_checkpoint(out / "checkpoints"))
+        trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
         if config.method == "full":
             network.save_pretrained(out)
         else:
@@ -216,7 +216,7 @@ def train_supervised(
         seconds=log[-1]["seconds"],
         log=log,
     )
-    _write(out / "trained.json", {**asdict(result), "folder": "."})
+    write_json(out / "trained.json", {**asdict(result), "folder": "."})
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return result
 
@@ -296,7 +296,7 @@ def merge_adapter(trained: TrainedModel, out: str | os.PathLike[str], device: st
 # ---------------------------------------------------------------- before and after
 
 
-def _start(model: LanguageModel | str | os.PathLike[str], out: Path) -> tuple[str, str]:
+def starting_point(model: LanguageModel | str | os.PathLike[str], out: Path) -> tuple[str, str]:
     """What to load: the name or path given, or the weights in memory once saved; and what to call it."""
     if not isinstance(model, LanguageModel):
         return os.fspath(model), os.fspath(model)
@@ -318,7 +318,7 @@ def _check_lengths(model: LanguageModel, rows: list[dict[str, list[int]]]) -> No
         )
 
 
-def _fingerprint(model: LanguageModel, rows: list[dict[str, list[int]]], config: SupervisedConfig) -> str:
+def run_fingerprint(model: LanguageModel, rows: list[dict[str, list[int]]], config: SupervisedConfig) -> str:
     """What a run is: the weights it starts from, the data, the settings."""
     import torch
 
@@ -329,7 +329,7 @@ def _fingerprint(model: LanguageModel, rows: list[dict[str, list[int]]], config:
     return made.hexdigest()
 
 
-def _claim(out: Path, fingerprint: str) -> TrainedModel | None:
+def claim_folder(out: Path, fingerprint: str) -> TrainedModel | None:
     """Take `out` for this run; the result where it is already there. Raises ValueError where another run is."""
     mark, record = out / "run.json", out / "trained.json"
     if mark.exists() and json.loads(mark.read_text())["fingerprint"] != fingerprint:
@@ -339,11 +339,11 @@ def _claim(out: Path, fingerprint: str) -> TrainedModel | None:
     if record.exists():
         saved = json.loads(record.read_text())
         return TrainedModel(**{**saved, "folder": out, "log": tuple(saved["log"])})
-    _write(mark, {"fingerprint": fingerprint})
+    write_json(mark, {"fingerprint": fingerprint})
     return None
 
 
-def _newest_checkpoint(folder: Path) -> str | None:
+def newest_checkpoint(folder: Path) -> str | None:
     """The newest whole checkpoint: its state is written last, so one that a kill cut short has none."""
     whole = [f.parent for f in folder.glob("checkpoint-*/trainer_state.json")]
     return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
@@ -374,8 +374,8 @@ def _state_bytes(trainer: SFTTrainer) -> int:
     return sum(t.numel() * t.element_size() for t in held)
 
 
-def _write(file: Path, content: dict[str, Any]) -> None:
-    # Written beside and renamed: a kill leaves the old file or the new one.
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Written beside and renamed: a kill leaves the old file or the new one."""
     file.with_suffix(".tmp").write_text(json.dumps(content, indent=1))
     os.replace(file.with_suffix(".tmp"), file)
 

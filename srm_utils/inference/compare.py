@@ -1,0 +1,790 @@
+"""Every solver at the same budgets, on the same problems: which one is better, and where nobody can tell.
+
+A budget is a mean of FLOPs per problem, so that a judgement, a tool's words and a second model are paid for like
+a sample (wang2024token). Each solver has one *size* (samples, beams, turns, agents); the largest size whose cost on
+validation problems keeps to the budget is the one that runs, and every solver gets equally many trials to find it.
+All answers are kept problem by problem, so that any two solvers can be compared in pairs, all pairs at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+from tqdm import tqdm
+
+from srm_utils.evaluation import Estimate, Result, evaluate_attempts
+from srm_utils.evaluation.results import to_parquet
+from srm_utils.inference.allocation import AdaptiveAllocation, measure_curves
+from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch
+from srm_utils.inference.chain_of_thought import ChainOfThoughtDecoding, LeastToMost, Prompting
+from srm_utils.inference.collaboration import Routed
+from srm_utils.inference.debate import Debate
+from srm_utils.inference.graph_of_thoughts import GraphOfThoughts
+from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
+from srm_utils.inference.mutual_consistency import MutualConsistency
+from srm_utils.inference.programs import ProgramAided, ProgramOfThought, pal_examples
+from srm_utils.inference.roles import PlannerSolverVerifier, RoundTable
+from srm_utils.inference.self_correction import CheckingCritic, Reflexion, SelfCorrection
+from srm_utils.inference.solver import Budget, Solver
+from srm_utils.inference.split_evidence import Exchange
+from srm_utils.inference.thinking_budget import BudgetForcing, EarlyExit, NoThinking, stable
+from srm_utils.inference.thoughts import Aggregate, Score, Steps, judged_solution, judged_step, product
+from srm_utils.inference.tools import CalculatorCalls, ReAct
+from srm_utils.inference.tree_of_thoughts import BreadthFirst, DepthFirst, countdown_value
+from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples
+from srm_utils.inference.voting import (
+    AdaptiveConsistency,
+    SelfConsistency,
+    confidence_weighted,
+    most_likely,
+    weighted,
+)
+from srm_utils.sampling.completion import Completion
+from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.registry import nearest
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
+    from srm_utils.models.language_model import Scored
+
+Floats = NDArray[np.float64]
+Verdict = Literal["better", "worse", "not distinguishable"]
+
+#: Sizes measured on validation problems for each solver and budget.
+TRIALS = 6
+
+# ---------------------------------------------------------------- the solvers, by name
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all solvers of one comparison share.
+
+    `tuning` are validation problems, on which sizes are chosen. `partner` is a second model, for the solvers that
+    need one. `max_new_tokens` is the length of one chain of thought.
+    """
+
+    task: Task
+    model: LanguageModel
+    tuning: Sequence[Problem]
+    partner: LanguageModel | None = None
+    max_new_tokens: int = 192
+    seed: int = 0
+
+    @property
+    def style(self) -> str:
+        """How the task is thought through: chain of thought, where it has any steps to write."""
+        return "cot" if "cot" in self.task.styles else "direct"
+
+    @property
+    def steps(self) -> Steps:
+        """A thought is a sentence; in Countdown a move, which ends where the model begins to say what is left."""
+        end = "Left" if self.task.name == "countdown" else "."
+        return Steps(self.task, self.style, end, seed=self.seed)
+
+    @property
+    def value(self) -> tuple[Score, Aggregate]:
+        """How a search values its states: by the model's own judgement of every step."""
+        score = product(judged_step, countdown_value) if self.task.name == "countdown" else judged_step
+        return score, math.prod
+
+
+@dataclass(frozen=True)
+class Method:
+    """A solver by name: how it is built at a size, what a size counts, and which tasks it applies to.
+
+    `missing` says in a sentence why it does not apply ("" where it does). A method with `least` equal to `most` has
+    one size only, and the same cost at every budget.
+    """
+
+    about: str
+    build: Callable[[Setting, int], Solver]
+    budget: Callable[[Setting, int], Budget] = lambda s, size: Budget(size, s.max_new_tokens)
+    least: int = 1
+    most: int = 64
+    missing: Callable[[Task, bool], str] = lambda task, partner: ""
+
+
+def _style(style: str) -> Callable[[Task, bool], str]:
+    return lambda task, partner: "" if style in task.styles else f"The task {task.name!r} has no style {style!r}."
+
+
+def _partner(task: Task, partner: bool) -> str:
+    return "" if partner else "It needs a second model; name one as the partner."
+
+
+def _only(name: str) -> Callable[[Task, bool], str]:
+    return lambda task, partner: "" if task.name == name else f"It is made for the task {name!r} alone."
+
+
+def _arithmetic(task: Task, partner: bool) -> str:
+    fits = "program" in task.styles or "gsm" in task.name
+    return "" if fits else f"The task {task.name!r} has no worked programs to show."
+
+
+def _allocation(s: Setting, size: int) -> Solver:
+    """Adaptive allocation, its curves measured on twice as many samples of the tuning problems."""
+    prompts = [s.task.prompt(p, s.style) for p in s.tuning]
+    groups = s.model.sample(prompts, 2 * size, s.max_new_tokens, seed=s.seed)
+    answers = [[s.task.extract(c.text) for c in group] for group in groups]
+    right = [[a is not None and s.task.matches(a, p) for a in row] for p, row in zip(s.tuning, answers, strict=True)]
+    return AdaptiveAllocation(s.task, measure_curves(answers, right, max(1, size // 4)), s.style, seed=s.seed)
+
+
+def _tree(s: Setting, size: int) -> Budget:
+    return Budget(2 * size, s.max_new_tokens)
+
+
+def _heat(samples: int) -> float:
+    """One sample is greedy; several need heat to differ."""
+    return 1.0 if samples > 1 else 0.0
+
+
+#: Every solver of the room by the name it is asked for. A size is what its own technique counts.
+METHODS: dict[str, Method] = {
+    "direct": Method("answers at once, greedily", lambda s, n: Prompting(s.task, "direct"), most=1),
+    "greedy": Method("one chain of thought, greedily (wei2022chain)", lambda s, n: Prompting(s.task, s.style), most=1),
+    "least-to-most": Method(
+        "one smaller question after another (zhou2022least)",
+        lambda s, n: LeastToMost(s.task),
+        most=1,
+        missing=_style("decompose"),
+    ),
+    "cot-decoding": Method(
+        "the surest of the chains behind the N likeliest first tokens (wang2024chain)",
+        lambda s, n: ChainOfThoughtDecoding(s.task, n),
+        least=2,
+        most=16,
+    ),
+    "early-exit": Method(
+        "stops thinking when two probes in a row agree (fu2025dynasor)",
+        lambda s, n: EarlyExit(s.task, stable(2), s.style),
+        most=1,
+        missing=_style("cot"),
+    ),
+    "budget-forcing": Method(
+        'goes on after N times "Wait." (muennighoff2025s1)',
+        lambda s, n: BudgetForcing(s.task, n),
+        lambda s, n: Budget(1, (n + 1) * s.max_new_tokens),
+        most=8,
+        missing=_style("cot"),
+    ),
+    "no-thinking": Method(
+        "the vote of N answers without a chain (ma2025nothinking)",
+        lambda s, n: NoThinking(s.task, s.style, seed=s.seed),
+    ),
+    "self-consistency": Method(
+        "the most frequent answer of N samples (wang2022selfconsistency)",
+        lambda s, n: SelfConsistency(s.task, s.style, seed=s.seed),
+    ),
+    "weighted-vote": Method(
+        "N samples vote with their likelihood (taubenfeld2025confidence)",
+        lambda s, n: SelfConsistency(s.task, s.style, confidence_weighted, seed=s.seed),
+    ),
+    "likeliest": Method(
+        "the likeliest of N samples (wang2022selfconsistency)",
+        lambda s, n: SelfConsistency(s.task, s.style, most_likely, seed=s.seed),
+    ),
+    "adaptive-consistency": Method(
+        "samples until the leader stays, N at most (aggarwal2023lets)",
+        lambda s, n: AdaptiveConsistency(s.task, s.style, seed=s.seed),
+    ),
+    "adaptive-allocation": Method(
+        "N samples in the mean, more where they help more (snell2024scaling)", _allocation, least=2
+    ),
+    "best-of-n": Method(
+        "the best of N samples by the model's judgement of every step (lightman2024lets)",
+        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", style=s.style, seed=s.seed),
+    ),
+    "verifier-vote": Method(
+        "N samples vote with the model's judgement of their steps (li2022making)",
+        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", weighted, s.style, seed=s.seed),
+    ),
+    "written-checks": Method(
+        "the best of N samples by a check that the model writes (zhang2025generative)",
+        lambda s, n: VerifiedSamples(s.task, GenerativeVerifier(s.model), style=s.style, seed=s.seed),
+    ),
+    "tree-of-thoughts": Method(
+        "breadth first, the two best of 2N thoughts a level (yao2023tree)",
+        lambda s, n: BreadthFirst(s.steps, s.value[0], 2, aggregate=s.value[1]),
+        _tree,
+        most=32,
+    ),
+    "depth-first": Method(
+        "depth first with a way back, N thoughts gone on from (yao2023tree)",
+        lambda s, n: DepthFirst(s.steps, s.value[0], 2, 0.5, s.value[1]),
+        most=96,
+    ),
+    "beam-search": Method(
+        "N beams of two next steps each under the model's judgement (snell2024scaling)",
+        lambda s, n: BeamSearch(s.steps, s.value[0], 2, s.value[1]),
+        _tree,
+        most=32,
+    ),
+    "diverse-trees": Method(
+        "N separate trees that keep the better of two steps (beeching2024scaling)",
+        lambda s, n: DiverseVerifierTreeSearch(s.steps, s.value[0], 2, s.value[1]),
+        _tree,
+        most=32,
+    ),
+    "mcts": Method(
+        "N turns of UCT, rollouts weighed by the model's judgement (hao2023reasoning)",
+        lambda s, n: MonteCarloTreeSearch(s.steps, judged_solution, branching=2, exploration=0.5, choose=weighted),
+    ),
+    "written-search": Method(
+        "the vote of N searches that the model writes out (gandhi2024stream)",
+        lambda s, n: SelfConsistency(s.task, "search", temperature=_heat(n), seed=s.seed),
+        lambda s, n: Budget(n, 3 * s.max_new_tokens),
+        missing=_style("search"),
+    ),
+    "graph-of-thoughts": Method(
+        "parts sorted and merged, the best of N tries at each place (besta2024graph)",
+        lambda s, n: GraphOfThoughts(s.task, seed=s.seed),  # type: ignore[arg-type]
+        missing=_only("sorting"),
+    ),
+    "self-refine": Method(
+        "rewrites until its own check finds nothing wrong, N rounds at most (madaan2023selfrefine)",
+        lambda s, n: SelfCorrection(s.task, CheckingCritic(), rounds=n, style=s.style),
+        most=16,
+    ),
+    "reflexion": Method(
+        "starts afresh with notes until its own check passes, N trials at most (shinn2023reflexion)",
+        lambda s, n: Reflexion(s.task, CheckingCritic(), trials=n, temperature=1.0, seed=s.seed),
+        least=2,
+        most=16,
+    ),
+    "debate": Method(
+        "N agents hear one another once, then vote (du2023improving)",
+        lambda s, n: Debate(s.task, 1, style=s.style, seed=s.seed),
+        least=2,
+        most=32,
+    ),
+    "roles": Method(
+        "planner, solver and verifier, N turns at most (motwani2024malt)",
+        lambda s, n: PlannerSolverVerifier(s.task, seed=s.seed),
+        most=16,
+        missing=_style("plan"),
+    ),
+    "exchange": Method(
+        "two agents with half of the facts each write N messages (yin2023exchange)",
+        lambda s, n: Exchange(s.task, n),  # type: ignore[arg-type]
+        lambda s, n: Budget(1, s.max_new_tokens),
+        missing=_only("split-evidence"),
+    ),
+    "round-table": Method(
+        "two models hear each other until they agree (chen2023reconcile)",
+        lambda s, n: RoundTable(s.task, [s.partner], style=s.style),
+        most=1,
+        missing=_partner,
+    ),
+    "mutual-consistency": Method(
+        "N samples vote with a second model's agreement (qi2024mutual)",
+        lambda s, n: MutualConsistency(s.task, s.partner, s.style, seed=s.seed),
+        missing=_partner,
+    ),
+    "routed": Method(
+        "the partner answers, and the model where the partner was unsure (ong2024routellm)",
+        lambda s, n: Routed(s.task, s.partner, style=s.style),
+        most=1,
+        missing=_partner,
+    ),
+    "program-of-thought": Method(
+        "the vote of N programs that are run (chen2022program)",
+        lambda s, n: ProgramOfThought(s.task, seed=s.seed, temperature=_heat(n)),
+        missing=_style("program"),
+    ),
+    "pal": Method(
+        "the vote of N programs after two worked ones (gao2023pal)",
+        lambda s, n: ProgramAided(s.task, pal_examples(s.task), seed=s.seed, temperature=_heat(n)),
+        missing=_arithmetic,
+    ),
+    "calculator": Method(
+        "the vote of N chains whose sums a calculator does (cobbe2021training)",
+        lambda s, n: CalculatorCalls(s.task, seed=s.seed, temperature=_heat(n)),
+        missing=_style("tool"),
+    ),
+    "react": Method(
+        "the vote of N chains that look every fact up (yao2023react)",
+        lambda s, n: ReAct(s.task, seed=s.seed, temperature=_heat(n)),
+        missing=_only("graph"),
+    ),
+}
+
+
+def choose_methods(task: Task, names: Sequence[str] = (), partner: bool = False) -> tuple[list[str], dict[str, str]]:
+    """The methods asked for (all, without names) that apply to a task, and why each other one does not, in a sentence.
+
+    `partner` says that there is a second model.
+
+    Raises ValueError for a name that there is not, and when none of those asked for applies.
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"There is no solver {name!r}; {nearest(name, METHODS)}.")
+    asked = list(dict.fromkeys(names or METHODS))
+    absent = {name: why for name in asked if (why := METHODS[name].missing(task, partner))}
+    if len(absent) == len(asked):
+        raise ValueError(f"None of these solvers can be run: {' '.join(f'{n}: {why}' for n, why in absent.items())}")
+    return [name for name in asked if name not in absent], absent
+
+
+# ---------------------------------------------------------------- nothing is drawn twice
+
+
+class Remembered:
+    """A model that draws and scores nothing twice; everything else is the model's own.
+
+    Sample i of a prompt depends on the seed, the prompt and i alone (`sampling.engine`), so what was drawn for one
+    solver is exactly what another, or the same at a smaller size, would draw. Each is charged for all that it asks for.
+    """
+
+    def __init__(self, inner: LanguageModel) -> None:
+        self.inner = inner
+        self._drawn: dict[tuple[Any, ...], list[Completion]] = {}
+        self._scored: dict[tuple[Any, ...], Scored] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def sample(
+        self,
+        prompts: Sequence[Prompt | str],
+        n: int = 1,
+        max_new_tokens: int | Sequence[int] = 256,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        stop: Sequence[str] = (),
+        seed: int = 0,
+        **more: Any,
+    ) -> list[list[Completion]]:
+        """`LanguageModel.sample`, from memory where it can; with tools (`pause`) never."""
+        if more:
+            return self.inner.sample(
+                prompts, n, max_new_tokens, temperature=temperature, top_p=top_p, stop=stop, seed=seed, **more
+            )
+        limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        how = (temperature, top_p, tuple(stop), seed if temperature else None)
+        asked = [(isinstance(p, str), self.inner.render(p)) for p in prompts]
+        keys = [(text, limit, how) for text, limit in zip(asked, limits, strict=True)]
+        # A prompt that stands in one call twice goes on numbering its samples.
+        begun: Counter[tuple[bool, str]] = Counter()
+        spans = []
+        short: dict[tuple[Any, ...], tuple[Prompt | str, int]] = {}
+        for prompt, text, key in zip(prompts, asked, keys, strict=True):
+            spans.append((begun[text], begun[text] + n))
+            begun[text] += n
+            if len(self._drawn.get(key, ())) < begun[text]:
+                short[key] = (prompt, begun[text])
+        for count in sorted({count for _, count in short.values()}):
+            missing = [(key, prompt) for key, (prompt, needed) in short.items() if needed == count]
+            while missing:
+                # One prompt under two limits would number its samples on: another call.
+                call = {key[0]: (key, prompt) for key, prompt in reversed(missing)}
+                groups = self.inner.sample(
+                    [prompt for _, prompt in call.values()],
+                    count,
+                    [key[1] for key, _ in call.values()],
+                    temperature=temperature,
+                    top_p=top_p,
+                    stop=stop,
+                    seed=seed,
+                )
+                for (key, _), group in zip(call.values(), groups, strict=True):
+                    self._drawn[key] = group
+                taken = {key for key, _ in call.values()}
+                missing = [pair for pair in missing if pair[0] not in taken]
+        return [self._drawn[key][start:end] for key, (start, end) in zip(keys, spans, strict=True)]
+
+    def score(self, prompts: Sequence[Prompt | str], completions: Sequence[str | Sequence[int]]) -> list[Scored]:
+        """`LanguageModel.score`, from memory where it can."""
+        keys = [
+            (isinstance(p, str), self.inner.render(p), c if isinstance(c, str) else tuple(c))
+            for p, c in zip(prompts, completions, strict=True)
+        ]
+        new = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self._scored}
+        if new:
+            found = self.inner.score([prompts[i] for i in new.values()], [completions[i] for i in new.values()])
+            self._scored.update(zip(new, found, strict=True))
+        return [self._scored[key] for key in keys]
+
+
+# ---------------------------------------------------------------- budgets and sizes
+
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMGTP]?|x)", re.IGNORECASE)
+_PREFIX = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15}
+
+
+def flops_of(budget: str, chain: float) -> float:
+    """A budget in FLOPs per problem: "2G", "5e8", or "8x", eight times what one greedy chain costs.
+
+    Raises ValueError for anything else.
+
+    >>> flops_of("2G", 1.0), flops_of("8x", 3e6)
+    (2000000000.0, 24000000.0)
+    """
+    found = _BUDGET.fullmatch(budget.strip())
+    if not found or float(found[1]) <= 0:
+        raise ValueError(
+            f"The budget {budget!r} cannot be read; give FLOPs per problem such as 500M or 2G, or 8x for eight chains."
+        )
+    unit = found[2].lower()
+    return float(found[1]) * (chain if unit == "x" else _PREFIX[unit])
+
+
+def largest_within(
+    measure: Callable[[int], float], allowed: float, known: dict[int, float], least: int = 1, most: int = 64
+) -> int | None:
+    """The largest size found whose measured cost is at most `allowed`; None where even `least` costs more.
+
+    At most `TRIALS` sizes are measured, each where a straight line through those before leads. `known` holds what was
+    measured earlier, and takes what is measured here.
+
+    >>> largest_within(lambda size: 10.0 + 5 * size, 31.0, {})
+    4
+    """
+    for _ in range(TRIALS):
+        size = _next_size(known, allowed, least, most)
+        if size is None:
+            break
+        known[size] = measure(size)
+    return max((size for size, cost in known.items() if cost <= allowed), default=None)
+
+
+def _next_size(known: Mapping[int, float], allowed: float, least: int, most: int) -> int | None:
+    below = max((size for size, cost in known.items() if cost <= allowed), default=None)
+    if below is None:
+        return None if least in known else least
+    above = min((size for size in known if size > below), default=None)
+    if below >= most or above == below + 1:
+        return None
+    if above is not None:
+        share = (allowed - known[below]) / (known[above] - known[below])
+        return min(above - 1, max(below + 1, int(below + share * (above - below))))
+    smaller = max((size for size in known if size < below), default=0)
+    slope = (known[below] - known.get(smaller, 0.0)) / (below - smaller)
+    guess = below + (allowed - known[below]) / slope if slope > 0 else most
+    return int(min(most, max(below + 1, guess)))
+
+
+# ---------------------------------------------------------------- what was measured
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The results of a comparison, one for each solver and budget, and why the others are not there.
+
+    A result's `settings` name the budget and the size; its `extra` holds, problem by problem, `correct` (0 or 1) and
+    `flops`, in the order of `problems`.
+    """
+
+    results: tuple[Result, ...]
+    absent: Mapping[str, str]
+
+    @property
+    def budgets(self) -> list[str]:
+        """The budgets as they were asked for, rising."""
+        allowed = {r.settings["budget"]: r.extra["allowed"] for r in self.results}
+        return sorted(allowed, key=lambda b: allowed[b])
+
+    @property
+    def solvers(self) -> list[str]:
+        """The solvers with at least one result, in the order they ran."""
+        return list(dict.fromkeys(r.technique for r in self.results))
+
+    def at(self, budget: str) -> dict[str, Result]:
+        """The results at one budget, by solver. Raises ValueError for a budget that was not measured."""
+        found = {r.technique: r for r in self.results if r.settings["budget"] == budget}
+        if not found:
+            raise ValueError(f"The budget {budget!r} was not measured; there are {', '.join(self.budgets)}.")
+        return found
+
+    def scores(self, budget: str) -> dict[str, Floats]:
+        """Correctness at one budget, problem by problem, by solver."""
+        return {name: np.array(r.extra["correct"], dtype=float) for name, r in self.at(budget).items()}
+
+    def points(self, solver: str) -> list[Result]:
+        """A solver's results at rising cost, each size once."""
+        sizes = {r.settings["size"]: r for r in self.results if r.technique == solver}
+        return sorted(sizes.values(), key=lambda r: r.cost.flops)
+
+    def curves(self) -> dict[str, list[tuple[float, Estimate]]]:
+        """Each solver's accuracy by mean FLOPs per problem."""
+        return {name: [(r.cost.flops, r.estimate) for r in self.points(name)] for name in self.solvers}
+
+    def matrix(self, budget: str, level: float = 0.95) -> PairedMatrix:
+        """All pairs of solvers at one budget, with simultaneous intervals."""
+        return paired_matrix(self.scores(budget), level)
+
+
+@dataclass(frozen=True)
+class PairedMatrix:
+    """Row minus column, in accuracy: the difference and its interval, of shape (solvers, solvers).
+
+    The intervals hold all at once: the chance that any of them misses its true difference is 1 - `level`.
+    """
+
+    names: tuple[str, ...]
+    difference: Floats
+    low: Floats
+    high: Floats
+    level: float
+
+    def verdict(self, row: str, column: str) -> Verdict:
+        """Whether the row's solver is better than the column's, worse, or not distinguishable from it."""
+        i, j = self.names.index(row), self.names.index(column)
+        return "better" if self.low[i, j] > 0 else "worse" if self.high[i, j] < 0 else "not distinguishable"
+
+    def estimate(self, row: str, column: str, n: int) -> Estimate:
+        """One difference with its simultaneous interval."""
+        i, j = self.names.index(row), self.names.index(column)
+        return Estimate(float(self.difference[i, j]), float(self.low[i, j]), float(self.high[i, j]), n, self.level)
+
+
+def paired_matrix(
+    scores: Mapping[str, ArrayLike], level: float = 0.95, resamples: int = 4000, seed: int = 0
+) -> PairedMatrix:
+    """Every solver against every other on the same problems, with intervals that hold simultaneously (max-t).
+
+    `scores` maps a solver to its scores, one a problem. Each interval is d +/- c s, with s the standard error of the
+    paired differences (padded as in `statistics.paired`), and one c for all: the `level` quantile of the largest
+    |d* - d| / s of any pair over bootstrap resamples of the problems. Solvers rise or fall with the same problems, so
+    that c is smaller than Bonferroni's. Raises ValueError for fewer than two solvers or unequal numbers of problems.
+    """
+    names, rows = tuple(scores), [np.asarray(s, dtype=float) for s in scores.values()]
+    if len(names) < 2 or len({row.shape for row in rows}) != 1 or rows[0].ndim != 1 or not rows[0].size:
+        raise ValueError("A matrix compares at least two solvers, each measured on the same problems.")
+    x = np.stack(rows)
+    n, mean = x.shape[1], x.mean(1)
+    upper = np.triu_indices(len(names), 1)
+    d = x[upper[0]] - x[upper[1]]
+    # One problem more that went +1 and one that went -1 (Bonett and Price), so that no interval has no width.
+    squares, centre = (d**2).sum(1) + 2, d.sum(1) / (n + 2)
+    error = np.sqrt(squares / (n + 2) - centre**2) / math.sqrt(n + 2)
+    rng = np.random.default_rng(seed)
+    largest = []
+    for _ in range(0, resamples, 500):
+        means = rng.multinomial(n, np.full(n, 1 / n), size=500) / n @ x.T - mean
+        largest.append((np.abs(means[:, upper[0]] - means[:, upper[1]]) / error).max(1))
+    c = max(float(np.quantile(np.concatenate(largest), level)), float(stats.norm.ppf((1 + level) / 2)))
+    difference, low, high = (np.zeros((len(names),) * 2) for _ in range(3))
+    difference[upper], low[upper], high[upper] = d.mean(1), centre - c * error, centre + c * error
+    difference, low, high = difference - difference.T, low - high.T, high - low.T
+    return PairedMatrix(names, difference, np.clip(low, -1, 1), np.clip(high, -1, 1), level)
+
+
+def only_solver(scores: Mapping[str, ArrayLike]) -> dict[str, list[int]]:
+    """For each solver, the problems (by position) that it alone solves.
+
+    >>> only_solver({"vote": [1, 1, 0], "search": [1, 0, 0]})
+    {'vote': [1], 'search': []}
+    """
+    solved = np.stack([np.asarray(s, dtype=float) for s in scores.values()]) > 0
+    alone = solved & (solved.sum(0) == 1)
+    return {name: np.flatnonzero(row).tolist() for name, row in zip(scores, alone, strict=True)}
+
+
+# ---------------------------------------------------------------- running it
+
+
+def compare(
+    setting: Setting,
+    problems: Sequence[Problem],
+    budgets: Sequence[str],
+    solvers: Sequence[str] = (),
+    folder: str | Path | None = None,
+    *,
+    notebook: str = "",
+    profile: str = "",
+    sizes: Mapping[tuple[str, str], int] | None = None,
+    progress: bool = True,
+) -> Comparison:
+    """Runs solvers at budgets on the same problems; sizes are chosen on `setting.tuning`.
+
+    Args:
+        setting: task, models, tuning problems, seed.
+        problems: what all solvers are measured on.
+        budgets: FLOPs per problem as `flops_of` reads them.
+        solvers: names in `METHODS`; all that apply, without.
+        folder: every trial and every finished (solver, budget) is written there at once, and a later call of the same
+            comparison takes over what is there. None keeps nothing.
+        notebook, profile: what the results are named by.
+        sizes: sizes by (solver, budget) that were chosen earlier; those are not chosen again.
+        progress: shows a bar.
+
+    Raises ValueError for an unknown solver or budget, when nothing fits, when problems are tuning problems too, and
+    when the folder holds another comparison.
+    """
+    names, absent = choose_methods(setting.task, solvers, setting.partner is not None)
+    for budget in budgets:
+        flops_of(budget, 1.0)
+    if not (problems and setting.tuning and budgets):
+        raise ValueError("A comparison needs at least one problem, one tuning problem and one budget.")
+    if {p.canonical for p in problems} & {p.canonical for p in setting.tuning}:
+        raise ValueError("Sizes are chosen on validation problems; compare on another split, such as test.")
+    record = _Folder(Path(folder)) if folder is not None else _Folder(None)
+    record.open(_identity(setting, problems))
+    remembering: dict[str, Any] = {"model": Remembered(setting.model)}
+    if setting.partner is not None:
+        remembering["partner"] = Remembered(setting.partner)
+    shared = replace(setting, **remembering)
+    trials = {(t["solver"], t["size"]): t["flops"] for t in record.read("trials.jsonl")}
+    done = {(r.technique, r.settings["budget"]): r for r in map(Result.from_record, record.read("results.jsonl"))}
+
+    def cost_of(name: str, size: int) -> float:
+        if (name, size) not in trials:
+            trials[name, size] = _measure(shared, name, size, shared.tuning)[1].cost.flops
+            record.append("trials.jsonl", {"solver": name, "size": size, "flops": trials[name, size]})
+        return trials[name, size]
+
+    relative = any(b.strip().lower().endswith("x") for b in budgets)
+    chain = cost_of("greedy", 1) if relative else 1.0
+    allowed = {budget: flops_of(budget, chain) for budget in budgets}
+    with tqdm(total=len(names) * len(budgets), desc="compare", disable=not progress) as bar:
+        for name in names:
+            method = METHODS[name]
+            known = {size: flops for (other, size), flops in trials.items() if other == name}
+            fitted: dict[str, int | None] = {}
+            for budget in sorted(budgets, key=lambda b: allowed[b]):
+                bar.set_description(f"{name} {budget}, sizes")
+                if (name, budget) in done:
+                    fitted[budget] = done[name, budget].settings["size"]
+                elif sizes and (name, budget) in sizes:
+                    fitted[budget] = sizes[name, budget]
+                else:
+                    measure = partial(cost_of, name)
+                    fitted[budget] = largest_within(measure, allowed[budget], known, method.least, method.most)
+            over = [budget for budget, size in fitted.items() if size is None]
+            if over:
+                absent[name] = (
+                    f"At its smallest it costs {known[method.least]:.3g} FLOPs a problem, which does not fit into "
+                    f"{' or '.join(over)}."
+                )
+            # The largest first: what it draws holds what the smaller ones draw.
+            for budget in sorted(budgets, key=lambda b: -allowed[b]):
+                bar.set_description(f"{name} {budget}")
+                size = fitted[budget]
+                if size is not None and (name, budget) not in done:
+                    same = next((r for r in done.values() if (r.technique, r.settings["size"]) == (name, size)), None)
+                    result = same or _result(shared, name, size, problems, notebook, profile)
+                    how = {**result.settings, "budget": budget}
+                    spent = {**result.extra, "allowed": allowed[budget]}
+                    done[name, budget] = replace(result, settings=how, extra=spent)
+                    record.append("results.jsonl", done[name, budget].to_record())
+                bar.update()
+    kept = [done[name, budget] for name in names for budget in budgets if (name, budget) in done]
+    if not kept:
+        raise ValueError(f"No solver fits into {' or '.join(budgets)}; allow a larger budget.")
+    record.table(kept)
+    return Comparison(tuple(kept), absent)
+
+
+def sizes_in(results: Iterable[Result]) -> dict[tuple[str, str], int]:
+    """The sizes that earlier results were measured with, as `compare` takes them."""
+    return {(r.technique, r.settings["budget"]): r.settings["size"] for r in results}
+
+
+def _measure(setting: Setting, name: str, size: int, problems: Sequence[Problem]) -> tuple[list[Any], Any]:
+    method = METHODS[name]
+    solver = method.build(setting, size)
+    attempts = solver.solve(problems, setting.model, method.budget(setting, size))
+    return attempts, evaluate_attempts(problems, attempts)
+
+
+def _result(setting: Setting, name: str, size: int, problems: Sequence[Problem], notebook: str, profile: str) -> Result:
+    _, run = _measure(setting, name, size, problems)
+    e = run.accuracy()
+    extra = {
+        "problems": [p.id for p in problems],
+        "correct": run.scores.astype(int).tolist(),
+        "flops": run.costs_at(1).tolist(),
+    }
+    numbers = ("accuracy", e.value, e.low, e.high, e.n, setting.model.name, profile, setting.seed)
+    settings = {"task": setting.task.name, "size": size}
+    return Result(notebook, name, *numbers, cost=run.cost, settings=settings, extra=extra)
+
+
+# ---------------------------------------------------------------- what is kept on disk
+
+
+def _identity(setting: Setting, problems: Sequence[Problem]) -> dict[str, Any]:
+    """What makes two comparisons the same, whatever their solvers and budgets."""
+    return {
+        "task": setting.task.name,
+        "model": setting.model.name,
+        "partner": setting.partner.name if setting.partner is not None else None,
+        "weights": [_weights(m) for m in (setting.model, setting.partner) if m is not None],
+        "problems": _digest(p.id + p.question for p in problems),
+        "tuning": _digest(p.id + p.question for p in setting.tuning),
+        "max_new_tokens": setting.max_new_tokens,
+        "seed": setting.seed,
+    }
+
+
+def _digest(texts: Iterable[str]) -> str:
+    return hashlib.blake2b("\n".join(texts).encode(), digest_size=8).hexdigest()
+
+
+def _weights(model: LanguageModel) -> str:
+    """A short name for a model's weights, from the first values of each: a retrained model has another one."""
+    parameters = model.model.named_parameters() if hasattr(model, "model") else ()
+    return _digest(f"{name}{tuple(p.shape)}{p.detach().flatten()[:16].float().tolist()}" for name, p in parameters)
+
+
+class _Folder:
+    """The files of one comparison, lines appended as they are measured; with no path, nothing."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+
+    def open(self, identity: Mapping[str, Any]) -> None:
+        if self.path is None:
+            return
+        self.path.mkdir(parents=True, exist_ok=True)
+        file = self.path / "comparison.json"
+        if file.exists():
+            held = json.loads(file.read_text(encoding="utf-8"))
+            other = [key for key, value in identity.items() if held.get(key) != value]
+            if other:
+                raise ValueError(
+                    f"The folder {self.path} holds a comparison with other {' and '.join(other)}; "
+                    "name another folder, or remove that one."
+                )
+        else:
+            beside = file.with_suffix(".tmp")
+            beside.write_text(json.dumps(identity, indent=1) + "\n", encoding="utf-8")
+            beside.replace(file)
+
+    def read(self, name: str) -> list[dict[str, Any]]:
+        """The lines of a file; the last one may have been cut off by a kill, and is then measured again."""
+        file = self.path / name if self.path else None
+        if file is None or not file.exists():
+            return []
+        text = file.read_text(encoding="utf-8")
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            file.write_text(whole, encoding="utf-8")
+        try:
+            return [json.loads(line) for line in whole.splitlines()]
+        except json.JSONDecodeError:
+            raise ValueError(f"{file} is damaged; remove it, and what it held is measured again.") from None
+
+    def append(self, name: str, line: Mapping[str, Any]) -> None:
+        if self.path is not None:
+            with open(self.path / name, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def table(self, results: Sequence[Result]) -> None:
+        if self.path is not None:
+            to_parquet(results, self.path / "results.parquet")
