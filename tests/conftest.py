@@ -37,6 +37,29 @@ def root() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model that has learnt nothing, with the words of chain problems; some of many words end its answers."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from srm_utils.models.tokenizer import build_tokenizer
+    from srm_utils.tasks import get_task
+
+    folder, task = tmp_path_factory.mktemp("tiny"), get_task("chain")
+    texts = [f"{p.question} {task.solution(p, 'cot')}" for p in task.problems(40, split="train")]
+    words = build_tokenizer(texts, chat=False)
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        head_dim=16, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
+        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
+    )  # fmt: skip
+    Qwen3ForCausalLM(config).save_pretrained(folder)
+    words.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def make_notebook() -> Callable[..., Path]:
     """Write a notebook: a parameters cell, then code cells."""
     import nbformat

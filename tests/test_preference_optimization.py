@@ -7,10 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from srm_utils.models import LanguageModel, load_model
-from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade
@@ -34,19 +32,8 @@ PROMPTS = [TASK.prompt(p, "unmarked") for p in PROBLEMS]
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    texts = [f"{p.question} {TASK.solution(p, 'cot')}" for p in TASK.problems(40, split="train")]
-    words = build_tokenizer(texts, chat=False)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+def checkpoint(tiny_checkpoint):
+    return tiny_checkpoint
 
 
 @pytest.fixture

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import pytest
-import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 from typer.testing import CliRunner
 
-from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import get_task
 from srm_utils.training import bench
 from srm_utils.training.bench import GENERATE, MIXED, OURS, Work, bench_training, gradient_gap
@@ -16,20 +13,8 @@ TASK = get_task("chain")
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory) -> str:
-    """A tiny model that has learnt nothing; its answers are ragged, because some of many words end one."""
-    folder = tmp_path_factory.mktemp("model")
-    texts = [f"{p.question} {TASK.solution(p, 'cot')}" for p in TASK.problems(40, split="train")]
-    words = build_tokenizer(texts, chat=False)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=64, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return str(folder)
+def model(tiny_checkpoint) -> str:
+    return str(tiny_checkpoint)
 
 
 @pytest.fixture(scope="module")
