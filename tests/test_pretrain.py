@@ -20,6 +20,7 @@ from srm_utils.models.documents import (
     Mixture,
     check_sums,
     documents,
+    meet_target,
     sample_texts,
     tell_apart,
     verify,
@@ -237,8 +238,16 @@ def test_drills_mark_right_exactly_what_is_right():
         assert all((own == shown) == (mark == "right") for own, shown, mark in pairs)
         sums = re.findall(r"(\d+) ([+-]) (\d+) = (\d+) (right|wrong)\.", check_sums(rng)[1])
         assert all((apply(int(a), sign, int(b)) == int(c)) == (mark == "right") for a, sign, b, c, mark in sums)
+        puzzle, said = meet_target(rng)
+        target = re.search(r"make (\d+)|Make (\d+)", puzzle.question)
+        tried = re.findall(r"Try (\d+ . \d+) = (\d+)\. (Yes|No)\.", said)
+        assert ". ".join(f"Try {move} = {made}. {mark}" for move, made, mark in tried) + "." == said
+        assert all(eval(move) == int(made) for move, made, _ in tried)
+        assert all((made in target.groups()) == (mark == "Yes") for _, made, mark in tried)
+        marks.update(mark for *_, mark in tried)
         marks.update(["pair"] * len(pairs) + ["sum"] * len(sums))
         marks.update(mark for *_, mark in pairs)
+    assert 0.4 < marks["Yes"] / (marks["Yes"] + marks["No"]) < 0.7
     assert min(marks["pair"], marks["sum"]) > 200 and 0.4 < marks["right"] / marks["pair"] < 0.6
 
 

