@@ -82,6 +82,13 @@ def test_list_shows_titles_and_minutes(tmp_path: Path, make_notebook: Callable[.
         (["run", "-p", "seed", "x"], 2, "The parameter 'seed' of 00_tour takes a value like 0 (int), not 'x'."),
         (["run", "--jobs", "0"], 2, "--jobs is how many notebooks run at once, at least 1, not 0."),
         (["run", "--seeds", "0"], 2, "--seeds is how many seeds to run, at least 1, not 0."),
+        (["run", "--seeds", "4..2"], 2, "--seeds is how many seeds to run, at least 1, not -1."),
+        (["run", "--seeds", "a..b"], 2, "--seeds a..b is not how many seeds (5) or which (0..4, without --seed)"),
+        (
+            ["run", "--seeds", "0..4", "--seed", "1"],
+            2,
+            "--seeds 0..4 is not how many seeds (5) or which (0..4, without",
+        ),
         (["run", "--resume", "--id", "gone"], 2, "There is no run 'gone' in runs; `srm run` starts a new one."),
         (["confirm"], 2, "There are no claims at"),
     ],

@@ -27,6 +27,10 @@ from srm_utils.collection import runner
 from srm_utils.collection.catalogue import Notebook, find, parameters_of, read_catalogue
 from srm_utils.collection.profiles import PROFILES, get_profile
 from srm_utils.collection.report import write_report
+from srm_utils.collection.seeds import over_seeds
+from srm_utils.collection.study import load_study
+from srm_utils.evaluation import Claim, Result, judge, seed_paired
+from srm_utils.evaluation.results import to_parquet
 
 Make = Callable[..., Path]
 
@@ -292,7 +296,7 @@ def test_kernels_run_one_thread_in_their_output_folder(disaster: tuple[Path, Any
     assert not list(folder.rglob("k-*"))
 
 
-def test_results_are_collected(disaster: tuple[Path, Any]) -> None:
+def test_results_are_collected(disaster: tuple[Path, Any], tmp_path: Path) -> None:
     import pandas
 
     folder, _ = disaster
@@ -305,6 +309,13 @@ def test_results_are_collected(disaster: tuple[Path, Any]) -> None:
     assert list(table["value"]) == [0.75, 0.75] and list(table["flops"]) == [2.5e9, 2.5e9]
     header = json.loads((folder / "run.json").read_text())
     assert set(table["run"]) == {"one"} and header["machine"]["cores"] >= 1
+    # Shipped beside a notebook as a study's records, they say how they came to be.
+    shutil.copy(folder / "results.parquet", tmp_path / "00_study.parquet")
+    study = load_study("00_ok", "base", tmp_path)
+    assert len(study.results) == len(study.claimed) == 1
+    assert f"Run with `{header['command']}` at" in str(study) and str(study).endswith("x86_64.") == (
+        header["machine"]["architecture"] == "x86_64"
+    )
 
 
 def test_the_report_shows_scores_failures_and_links(disaster: tuple[Path, Any]) -> None:
@@ -401,6 +412,46 @@ def test_seeds_get_folders_of_their_own(shelf: Path) -> None:
     assert jobs[0].expected is None
     cpu = runner.plan(read_catalogue(shelf)[:1], shelf / "runs" / "x", settings | {"profile": "cpu"})
     assert cpu[0].expected == 120
+
+
+def test_a_batch_over_seeds_gives_each_claim_one_verdict(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books = tmp_path / "books"
+    measure = (
+        "assert seeds == 1, 'a grid of seeds would be trained once a seed'\n"
+        "gain = {0: 0.3, 1: 0.35, 2: 0.4, 3: 0.32, 4: 0.38}[seed]\n"
+        "about = dict(notebook='a', value=gain, low=-1, high=1, n=1, metric='difference')\n"
+        "result(**about, claim_id='gap', verdict='inconclusive')"
+    )
+    parameters = "profile = 'smoke'\nseed = 0\nsplit = 'test'\nseeds = None"
+    # What dask sets for its own workers would have a kernel fault in every tensor anew.
+    memory = "import os\nassert 'MALLOC_TRIM_THRESHOLD_' not in os.environ and os.environ['OMP_NUM_THREADS']"
+    make_notebook(books / "a.ipynb", [RECORD.replace("\nresult()", ""), memory, measure], parameters)
+    (books / "claims.yaml").write_text(CLAIM.format("gap", "a") + "  seeds: 5\n")
+    asked = ("run", "--notebooks", str(books), "--profile", "smoke", "--seeds", "0..4", "--jobs", "2", "--id", "five")
+    done = srm(environment, tmp_path, *asked)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "five"
+    *single, whole = [json.loads(line) for line in (folder / "records.jsonl").read_text().splitlines()]
+    assert [r["label"] for r in single] == [f"seed-{k}/a" for k in range(5)]
+    assert (whole["label"], whole["claim_id"], whole["verdict"], whole["n"]) == ("a", "gap", "supported", 5)
+    assert abs(whole["value"] - 0.35) < 1e-9 and whole["low"] > 0.29 and whole["extra"]["seeds"] == [0, 1, 2, 3, 4]
+    assert "supported" in (folder / "index.html").read_text()
+
+
+def test_seeds_that_measured_nothing_give_no_verdict() -> None:
+    def result(seed: int, value: float) -> Result:
+        return Result("nb", "x", "m", value, -1, 1, 1, "base", "cpu", seed, claim_id="c", verdict="inconclusive")
+
+    claim = Claim(id="c", notebook="nb", paper="p", sentence="s", type="superiority", margin=0.0, metric="m", n=40,
+                  scope="effect", seeds=5)  # fmt: skip
+    assert over_seeds([result(0, 0.1)], [claim]) == []
+    assert over_seeds([result(0, 0.1), result(1, float("nan"))], [claim]) == []
+    two = over_seeds([result(0, 0.1), result(1, 0.12)], [claim])
+    assert [(r.verdict, r.n) for r in two] == [("inconclusive", 2)], "fewer seeds than a verdict needs"
+    on_problems = claim.model_copy(update={"seeds": None})
+    assert over_seeds([result(0, 0.1), result(1, 0.12)], [on_problems]) == []
 
 
 # ---- Ctrl-C ----------------------------------------------------------------------------------------------
@@ -612,15 +663,64 @@ def test_confirm_runs_claims_on_the_reserved_split(
         RECORD.replace("\nresult()", ""),
         "result(claim_id='gap', metric='difference', verdict='supported' if split == 'confirm' else None)",
     ]
-    make_notebook(books / "a.ipynb", cells, "profile = 'smoke'\nseed = 0\nsplit = 'test'")
+    cells += ["import pathlib\npathlib.Path(folder).mkdir()"]
+    make_notebook(books / "a.ipynb", cells, "profile = 'smoke'\nseed = 0\nsplit = 'test'\nfolder = None")
     make_notebook(books / "b.ipynb", ["1 / 0"])
     (books / "claims.yaml").write_text(CLAIM.format("gap", "a"))
     old = {"claim": "gone", "verdict": "supported"}
     (books / "confirmed.json").write_text(json.dumps({"claims": [old, {"claim": "gap", "verdict": "contradicted"}]}))
-    done = srm(environment, tmp_path, "confirm", "--notebooks", str(books), "--profile", "smoke", "--id", "one")
+    asked = ("confirm", "--notebooks", str(books), "--profile", "smoke")
+    done = srm(environment, tmp_path, *asked, "-p", "folder", "kept", "--id", "one")
     assert done.returncode == 0, done.stderr
+    assert (tmp_path / "kept").is_dir(), "a folder is meant from where the person stands, not from the kernel's"
     (verdict,) = json.loads((books / "confirmed.json").read_text())["claims"]
     # The notebook gives a verdict on the reserved split only, so this shows where it ran; b has no claim and did not.
     assert (verdict["claim"], verdict["verdict"], verdict["run"]) == ("gap", "supported", "one")
     assert list(statuses(tmp_path / "runs" / "one")) == ["a"]
     assert json.loads((tmp_path / "runs" / "one" / "confirmed.json").read_text())["claims"] == [verdict]
+    refused = srm(environment, tmp_path, *asked, "-p", "split", "test")
+    assert refused.returncode != 0 and "leave the parameter `split` out" in refused.stderr
+
+
+def test_a_profile_on_a_folder_means_it_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "base"):
+        (tmp_path / name).mkdir()
+    found = {p: runner._from_here(p, {})["profile"] for p in ("cpu", "cpu:mine", "cpu:base", "gpu:qwen3-4b")}
+    assert found == {p: p for p in found} | {"cpu:mine": f"cpu:{tmp_path / 'mine'}"}
+
+
+# ---- shipped records of a study --------------------------------------------------------------------------
+
+
+def test_a_study_speaks_for_its_own_model_settings_and_claims(tmp_path: Path) -> None:
+    def result(technique: str, value: float, **more: Any) -> Result:
+        about: dict[str, Any] = {"settings": {"steps": 3}} | more
+        return Result(
+            "p/17b_rl", technique, "accuracy", value, value - 0.1, value + 0.1, 40, "base", "study", 0, **about
+        )
+
+    claims = [
+        Claim(id=i, notebook="p/17b_rl", paper="x", sentence="s", type="superiority", margin=0.0, metric="gain", n=40,
+              scope="effect", seeds=5)
+        for i in ("one", "two", "three")
+    ]  # fmt: skip
+    now = judge(claims[:2], {"one": seed_paired([0.1, -0.1, 0.2, -0.2, 0.0]), "two": seed_paired([0.1, 0.2])})
+    then = judge(claims[:1], {"one": seed_paired([0.2, 0.21, 0.19, 0.2, 0.2])})
+    (tmp_path / "p").mkdir()
+    rows = [result("vote", 0.5), result("vote", 0.6), result("one", 0.0).with_verdict(then[0])]
+    to_parquet(rows, tmp_path / "p" / "17b_study.parquet")
+    study = load_study("p/17b_rl", "base", tmp_path)
+    assert [r.value for r in study.results] == [0.5, 0.6]
+    assert str(study) == "The study: 2 results, 1 seeds."
+    told = study.verdicts(claims, now)
+    assert [(v.claim.id, v.verdict) for v in told] == [("one", "supported"), ("two", "inconclusive")]
+    assert told[0].estimate == then[0].estimate and told[0].p_value == then[0].p_value
+    study.check(result("vote", 0.75))
+    study.check(result("vote", 0.95, settings={"steps": 4}))
+    with pytest.raises(AssertionError, match="vote, accuracy: 0.85 here, 0.4 to 0.7 in the study"):
+        study.check(result("vote", 0.85))
+    assert not load_study("p/17b_rl", "another", tmp_path) and not load_study("p/18_x", "base", tmp_path)
+    (tmp_path / "p" / "17b_study.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ValueError, match="17b_study.parquet is damaged"):
+        load_study("p/17b_rl", "base", tmp_path)

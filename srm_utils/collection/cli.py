@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -163,12 +164,28 @@ def _pairs(parameters: list[str] | None) -> dict[str, str]:
     return dict(p.split("=", 1) for p in parameters or [])
 
 
+def _seeds(seed: int | None, seeds: str | None) -> tuple[int | None, int | None]:
+    """The first seed and how many, of `--seed 3 --seeds 5` or `--seeds 3..7`."""
+    if seeds is None:
+        return seed, None
+    asked = re.fullmatch(r"(-?\d+)(?:\.\.(\d+))?", seeds)
+    if asked is None or (asked[2] is not None and seed is not None):
+        raise ValueError(
+            f"--seeds {seeds} is not how many seeds (5) or which (0..4, without --seed); write one of them."
+        )
+    if asked[2] is None:
+        return seed, int(asked[1])
+    return int(asked[1]), int(asked[2]) - int(asked[1]) + 1
+
+
 @app.command()
 def run(
     names: Names = None,
     profile: ProfileName = None,
     seed: Seed = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="How many seeds, from --seed on (default 1).")] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="How many seeds, from --seed on (default 1), or which: 0..4.")
+    ] = None,
     jobs: JobsAtOnce = None,
     resume: Resume = False,
     parameters: Parameters = None,
@@ -186,18 +203,20 @@ def run(
       srm run
       srm run 21 22 --profile smoke
       srm run 22 -p n_samples 32 --seeds 3
+      srm run 17_policy --profile study --seeds 0..4
       srm run --resume
       srm run --profile gpu:qwen3-1.7b
       srm run --scheduler tcp://10.0.0.5:8786
     """
     from srm_utils.collection import runner
 
+    first, count = _seeds(seed, seeds)
     _finish(
         runner.run(
             names,
             profile=profile,
-            seed=seed,
-            seeds=seeds,
+            seed=first,
+            seeds=count,
             parameters=_pairs(parameters),
             jobs=jobs,
             resume=resume,
@@ -218,6 +237,7 @@ def confirm(
     seed: Seed = None,
     jobs: JobsAtOnce = None,
     resume: Resume = False,
+    parameters: Parameters = None,
     timeout: Timeout = None,
     memory: Memory = None,
     scheduler: Scheduler = None,
@@ -234,11 +254,13 @@ def confirm(
     Examples:
       srm confirm
       srm confirm 21
+      srm confirm 17 --profile study -p folder runs/17
     """
     from srm_utils.collection.confirm import confirm as confirm_claims
 
     ended = confirm_claims(
         names,
+        parameters=_pairs(parameters),
         profile=profile,
         seed=seed,
         jobs=jobs,

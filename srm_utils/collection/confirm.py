@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,25 @@ from srm_utils.collection.execute import write_text
 from srm_utils.collection.runner import Run, run
 
 
-def confirm(names: Sequence[str] | None = None, *, notebooks: Path | None = None, **options: Any) -> Run:
+def confirm(
+    names: Sequence[str] | None = None,
+    *,
+    parameters: Mapping[str, str] | None = None,
+    notebooks: Path | None = None,
+    **options: Any,
+) -> Run:
     """Run the notebooks that have claims with `split="confirm"` and write their verdicts.
 
-    `names` pick among them; `options` are those of `runner.run`. The verdicts go to `confirmed.json` in the run's
-    folder and beside the notebooks, where the claims of notebooks that did not run keep their entries.
-    Raises ValueError when none of the notebooks has a claim, or one with claims has no parameter `split`.
+    `names` pick among them; `options` are those of `runner.run`, and so are `parameters`, which may not hold another
+    split. Models that a `study` kept in its `folder` are not trained again. The verdicts go to `confirmed.json` in
+    the run's folder and beside the notebooks, where the claims of notebooks that did not run keep their entries.
+    Raises ValueError when none of the notebooks has a claim, one with claims has no parameter `split`, or another
+    split is asked for.
     """
     from srm_utils.evaluation.claims import load_claims, wording
 
+    if (parameters or {}).get("split", "confirm") != "confirm":
+        raise ValueError("`srm confirm` measures on the split `confirm` alone; leave the parameter `split` out.")
     root = Path(notebooks) if notebooks is not None else notebooks_dir()
     catalogue = read_catalogue(root)
     claims = {claim.id: claim for claim in load_claims(root / "claims.yaml")}
@@ -28,7 +38,7 @@ def confirm(names: Sequence[str] | None = None, *, notebooks: Path | None = None
     picked = [book.name for book in find(names or [], catalogue) if book.name in claiming]
     if not picked:
         raise ValueError("None of these notebooks has a claim; `notebooks/claims.yaml` lists the claims.")
-    ended = run(picked, parameters={"split": "confirm"}, notebooks=root, **options)
+    ended = run(picked, parameters={**(parameters or {}), "split": "confirm"}, notebooks=root, **options)
     header = json.loads((ended.folder / "run.json").read_text())
     about = {"run": header["id"], "profile": header["settings"]["profile"], "seed": header["settings"]["seed"]}
     about |= {k: header[k] for k in ("version", "commit", "machine")}

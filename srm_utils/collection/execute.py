@@ -236,7 +236,9 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
                 log=logger,
             )
             threads = {name: str(watch.job.threads) for name in THREAD_VARIABLES}
-            watch.client.execute(env={**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"})
+            # Dask has its workers give memory back at once; a kernel that did so would fault in every tensor anew.
+            kept = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
+            watch.client.execute(env={**kept, **threads, "TOKENIZERS_PARALLELISM": "false"})
 
     logger.setLevel(logging.CRITICAL)
     papermill_engines.register("srm", WatchedEngine)

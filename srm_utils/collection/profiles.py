@@ -22,7 +22,8 @@ class Profile:
     `task` is the task a notebook measures on when it has no reason for another. `n_problems` is a test set's
     size, `n_samples` the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the
     number of training problems, `train_steps` the optimiser steps, `batch_size` the sequences in a step,
-    `seeds` the number of training seeds. `bits` is that of `load_model`: 32, 16 (float32 on a CPU), 8 or 4.
+    `seeds` the number of training seeds; with `grid` a notebook runs every arm that it has, else a slice. `bits` is
+    that of `load_model`: 32, 16 (float32 on a CPU), 8 or 4.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Profile:
     train_steps: int = 60
     batch_size: int = 32
     seeds: int = 1
+    grid: bool = False
     bits: Literal[4, 8, 16, 32] = 16
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     threads: int = 1
@@ -67,7 +69,7 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     "smoke": Profile("smoke", n_problems=8, n_samples=4, max_new_tokens=64, n_train=64, train_steps=3, batch_size=8),
     "cpu": Profile("cpu"),
-    "study": Profile("study", n_problems=500, n_samples=64, n_train=20_000, train_steps=300, seeds=5),
+    "study": Profile("study", n_problems=500, n_samples=64, n_train=20_000, train_steps=300, seeds=5, grid=True),
     "gpu": Profile(
         "gpu",
         base="Qwen/Qwen2.5-0.5B",

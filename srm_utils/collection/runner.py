@@ -171,6 +171,8 @@ def plan(
             wanted = {"profile": settings["profile"], "seed": seed}
             # A notebook need not know `profile` and `seed` (a map of the field has neither); all else it must.
             given = {k: v for k, v in wanted.items() if k in notebook.parameters}
+            # In a batch over seeds each run trains one of them, or a grid of seeds would be trained once a seed.
+            given |= {"seeds": 1} if settings["seeds"] > 1 and "seeds" in notebook.parameters else {}
             given |= {k: parse_parameter(notebook, k, v) for k, v in settings["parameters"].items()}
             label = notebook.name if settings["seeds"] == 1 else f"seed-{seed}/{notebook.name}"
             jobs.append(
@@ -220,7 +222,8 @@ def connect(jobs: int, scheduler: str | None) -> Iterator[Any]:
             n_workers=jobs,
             threads_per_worker=1,
             memory_limit=0,
-            dashboard_address=None,
+            # Any free port, seen from this machine only: without an address it takes 8787, or warns.
+            dashboard_address="127.0.0.1:0",
             local_directory=scratch,
             silence_logs=logging.CRITICAL,
         )
@@ -283,6 +286,7 @@ def run(
         settings = json.loads((folder / "run.json").read_text())["settings"]
     settings |= {k: v for k, v in asked.items() if v is not None}
     settings["names"] = list(settings["names"])
+    settings |= _from_here(settings["profile"], settings["parameters"])
     if settings["seeds"] < 1:
         raise ValueError(f"--seeds is how many seeds to run, at least 1, not {settings['seeds']}.")
     if jobs is not None and jobs < 1:
@@ -308,6 +312,7 @@ def run(
         "commit": commit(),
         "machine": facts,
         "planned": [j.label for j in planned],
+        "claims": _claims(picked),
     }
     write_text(folder / "run.json", json.dumps(header, indent=1))
     before = {s.label: s for s in read_statuses(folder)}
@@ -322,6 +327,27 @@ def run(
 
     write_report(folder)
     return ended
+
+
+def _claims(picked: Sequence[Notebook]) -> list[dict[str, Any]]:
+    """The claims of these notebooks, as they stood when the run began."""
+    from srm_utils.evaluation.claims import load_claims
+
+    files = dict.fromkeys(book.path.parents[len(Path(book.name).parts) - 1] / "claims.yaml" for book in picked)
+    names = {book.name for book in picked}
+    known = [claim for file in files if file.is_file() for claim in load_claims(file)]
+    return [claim.model_dump() for claim in known if claim.notebook in names]
+
+
+def _from_here(profile: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The profile and parameters with paths as the person means them, since a kernel works in another folder."""
+    head, _, model = profile.partition(":")
+    bundled = (Path(srm_utils.__file__).parent / "models" / "family" / model).is_dir()
+    if model and not bundled and Path(model).expanduser().is_dir():
+        profile = f"{head}:{Path(model).expanduser().absolute()}"
+    if parameters.get("folder"):
+        parameters = {**parameters, "folder": str(Path(parameters["folder"]).expanduser().absolute())}
+    return {"profile": profile, "parameters": parameters}
 
 
 def _finished(job: Job, status: Status | None) -> bool:
@@ -434,26 +460,34 @@ def _record(status: Status, folder: Path) -> Status:
 
 
 def collect(folder: Path, statuses: Sequence[Status]) -> list[dict[str, Any]]:
-    """Gather what the completed notebooks measured into `records.jsonl` and `results.parquet`; returns the records."""
-    from srm_utils.evaluation.results import read_results
+    """Gather what the completed notebooks measured into `records.jsonl` and `results.parquet`; returns the records.
+
+    A batch over seeds adds one verdict over them for each claim on seeds (`over_seeds`), under the notebook's name.
+    """
+    from srm_utils.collection.seeds import over_seeds
+    from srm_utils.evaluation.claims import Claim
+    from srm_utils.evaluation.results import Result, read_results
 
     header = json.loads((folder / "run.json").read_text())
-    records, rows = [], []
+    origin = {"run": header["id"], "version": header["version"], "commit": header["commit"]}
+    origin |= {"command": header["command"], "machine": json.dumps(header["machine"])}
+    measured: list[tuple[str, Result]] = []
     for status in statuses:
         if status.state != "completed":
             continue
-        about = {"run": header["id"], "label": status.label, "version": header["version"], "commit": header["commit"]}
-        about["machine"] = json.dumps(header["machine"])
-        for result in read_results(folder / f"{status.label}.ipynb"):
-            records.append(about | result.to_record())
-            rows.append(about | result.to_row())
+        measured += [(status.label, result) for result in read_results(folder / f"{status.label}.ipynb")]
+    if header["settings"]["seeds"] > 1:
+        pooled = over_seeds((result for _, result in measured), [Claim(**claim) for claim in header.get("claims", [])])
+        measured += [(result.notebook, result) for result in pooled]
+    records = [origin | {"label": label} | result.to_record() for label, result in measured]
     write_text(folder / "records.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
     table = folder / "results.parquet"
     table.unlink(missing_ok=True)
-    if rows:
+    if measured:
         import pandas
 
         part = folder / ".results.parquet.part"
+        rows = [origin | {"label": label} | result.to_row() for label, result in measured]
         pandas.DataFrame(rows).to_parquet(part, index=False)
         os.replace(part, table)
     return records
