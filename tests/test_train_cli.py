@@ -277,7 +277,7 @@ def test_answers_that_are_never_right_end_in_a_sentence(model, tmp_path, monkeyp
 
 @pytest.mark.parametrize("done_before", [2, 3])
 def test_fine_tuning_goes_on_from_its_last_checkpoint(done_before, model, tmp_path, monkeypatch) -> None:
-    clock = supervised._clock
+    clock = supervised.step_clock
 
     def dying():
         made = clock()
@@ -291,7 +291,7 @@ def test_fine_tuning_goes_on_from_its_last_checkpoint(done_before, model, tmp_pa
 
     asked = ask(model, tmp_path / "killed", steps=4, save_every=2)
     with monkeypatch.context() as patch:
-        patch.setattr(supervised, "_clock", dying)
+        patch.setattr(supervised, "step_clock", dying)
         with pytest.raises(KeyboardInterrupt):
             train("supervised", asked)
     assert (tmp_path / "killed/checkpoints/checkpoint-2/trainer_state.json").is_file()

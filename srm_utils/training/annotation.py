@@ -155,7 +155,7 @@ def rewritten(
         return []
     records = sampled(model, task, new, samples, style, max_new_tokens, temperature, seed + 1)
     spent = Cost.total(group_cost(group, model.flops_per_token) for group in groups)
-    return [replace(r, source="rewritten") for r in _charged(records, spent)]
+    return [replace(r, source="rewritten") for r in charged(records, spent)]
 
 
 def renumbered(
@@ -209,7 +209,7 @@ def sift(records: Sequence[Annotated], *filters: Filter) -> list[Annotated]:
                 f"None of {len(kept)} records passes {name!r}; draw more samples, ask a stronger model, or filter less."
             )
         whole = {id(r) for r in left}
-        kept = _charged(left, Cost.total(r.cost for r in kept if id(r) not in whole))
+        kept = charged(left, Cost.total(r.cost for r in kept if id(r) not in whole))
     return kept
 
 
@@ -292,8 +292,8 @@ def rated(
     problems = list({r.problem.id: r.problem for r in records}.values())
     trials = sampled(model, task, problems, n, style, max_new_tokens, seed=seed)
     solved = {r.problem.id: r.solved for r in trials}
-    charged = _charged(records, Cost.total(r.cost for r in trials))
-    return [replace(r, solved=solved[r.problem.id]) for r in charged]
+    told = charged(records, Cost.total(r.cost for r in trials))
+    return [replace(r, solved=solved[r.problem.id]) for r in told]
 
 
 # ---------------------------------------------------------------- STaR
@@ -338,7 +338,7 @@ def _records(
     return records
 
 
-def _charged(records: Sequence[Annotated], spent: Cost) -> list[Annotated]:
+def charged(records: Sequence[Annotated], spent: Cost) -> list[Annotated]:
     """The records, each with an equal part of what was spent beside them."""
     n = len(records)
     part = replace(

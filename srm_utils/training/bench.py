@@ -33,7 +33,7 @@ from srm_utils.training.policy_gradient import (
     update,
     weights_of_start,
 )
-from srm_utils.training.supervised import SupervisedConfig, _quiet, encode_example, sft_trainer
+from srm_utils.training.supervised import SupervisedConfig, encode_example, quiet, sft_trainer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -200,7 +200,7 @@ def time_rollouts(work: Work, folder: Path) -> pd.DataFrame:
 
     def theirs(seed: int) -> int:
         torch.manual_seed(seed)
-        with _quiet():
+        with quiet():
             drawn, _ = trainer._generate_single_turn(asked, None, {}, work.samples)
         return sum(map(len, drawn))
 
@@ -221,7 +221,7 @@ def time_rollouts(work: Work, folder: Path) -> pd.DataFrame:
 
 def grpo_trainer(work: Work, folder: Path, rollout: Callable[..., dict[str, Any]] | None = None, steps: int = 1) -> Any:
     """TRL's trainer, set to what "Dr. GRPO" is in `VARIANTS`, on a copy of the model; `rollout` replaces generate."""
-    with _quiet():
+    with quiet():
         from datasets import Dataset
         from transformers import PrinterCallback
         from trl import GRPOConfig, GRPOTrainer
@@ -340,7 +340,7 @@ def _step_seconds(trainer: Any) -> list[float]:
             seconds.append(now() - self.began)
 
     trainer.add_callback(Clock())
-    with _quiet():
+    with quiet():
         trainer.train()
     return seconds
 
@@ -457,7 +457,7 @@ def time_fine_tuning(work: Work, batch_size: int, folder: Path) -> pd.DataFrame:
     rows = [encode_example(first, work.task.prompt(p, "unmarked"), work.task.solution(p, style)) for p in shown]
     config = SupervisedConfig(steps=steps, batch_size=batch_size, save_every=steps)
     ours = sft_trainer(work.load(), Dataset.from_list(rows), config, folder / "ours-tuned")
-    with _quiet():
+    with quiet():
         plain = Trainer(
             first.model,
             TrainingArguments(

@@ -23,9 +23,9 @@ from srm_utils.training.supervised import (
     BITS,
     Method,
     TrainedModel,
-    _quiet,
     claim_folder,
     newest_checkpoint,
+    quiet,
     run_fingerprint,
     starting_point,
     write_json,
@@ -155,7 +155,7 @@ class Run:
         import torch
 
         network: Any = self.policy.model
-        with _quiet():
+        with quiet():
             if self.method == "full":
                 network.save_pretrained(self.out)
             else:
@@ -206,7 +206,7 @@ def _with_new_adapter(policy: LanguageModel, rank: int, alpha: int, seed: int) -
         r=rank, lora_alpha=alpha, lora_dropout=0.0, bias="none", target_modules="all-linear", use_rslora=False,
         use_dora=False, init_lora_weights=True, task_type="CAUSAL_LM",
     )  # fmt: skip
-    with _quiet(), torch.random.fork_rng():
+    with quiet(), torch.random.fork_rng():
         torch.manual_seed(seed)
         network: Any = get_peft_model(policy.model, settings)
     for parameter in network.parameters():

@@ -30,11 +30,11 @@ from srm_utils.training.supervised import (
     Method,
     SupervisedConfig,
     TrainedModel,
-    _quiet,
     default_rate,
     encode_example,
     merge_adapter,
     newest_checkpoint,
+    quiet,
     sft_trainer,
     train_supervised,
     write_json,
@@ -239,7 +239,7 @@ def _imitate(request: Request, folder: Path, data: Data) -> TrainedModel:
     config = replace(config, learning_rate=config.learning_rate or default_rate(config.method, policy.parameters))
     rows = Dataset.from_list([encode_example(policy, *example) for example in _examples(data)])
     trainer: Any = sft_trainer(policy, rows, config, folder / "checkpoints")
-    with _quiet():
+    with quiet():
         trainer.train(resume_from_checkpoint=newest_checkpoint(folder / "checkpoints"))
     losses = [entry for entry in trainer.state.log_history if "loss" in entry]
     log = [{k: entry[k] for k in ("step", "loss", "tokens", "seconds")} for entry in losses]

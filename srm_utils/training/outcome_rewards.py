@@ -28,7 +28,7 @@ from srm_utils.models import LanguageModel
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.problem import Grade, Problem, Task
 from srm_utils.training.checkpoint import Run, load_checkpoint, newest_checkpoint, open_run, save_checkpoint
-from srm_utils.training.supervised import BITS, Method, TrainedModel, _clock, _quiet, default_rate
+from srm_utils.training.supervised import BITS, Method, TrainedModel, default_rate, quiet, step_clock
 
 if TYPE_CHECKING:
     import torch
@@ -555,7 +555,7 @@ def train_on_pairs(
         return load_reward_model(task, out, style, device, name)
     reward = new_reward_model(task, run.policy, style, name)
     trainer = pair_trainer(reward, pairs, config, Path(out) / "checkpoints")
-    with _quiet():
+    with quiet():
         trainer.train(resume_from_checkpoint=newest_checkpoint(Path(out) / "checkpoints"))
     tokens, log = 0, []
     for step, entry in enumerate(e for e in trainer.state.log_history if "loss" in e):
@@ -568,7 +568,7 @@ def train_on_pairs(
 
 def pair_trainer(reward: RewardModel, pairs: Sequence[Pair], config: RewardConfig, folder: Path) -> RewardTrainer:
     """TRL's trainer of pairs with every option that shapes the loss or the step said; trains `reward` in place."""
-    with _quiet():
+    with quiet():
         from datasets import Dataset
         from transformers import PrinterCallback
         from trl import RewardConfig as TrlConfig
@@ -596,7 +596,7 @@ def pair_trainer(reward: RewardModel, pairs: Sequence[Pair], config: RewardConfi
         )  # fmt: skip
         trainer = RewardTrainer(
             model=classifier(reward), args=settings, train_dataset=Dataset.from_list(rows),
-            processing_class=reward.model.tokenizer, callbacks=[_clock()],
+            processing_class=reward.model.tokenizer, callbacks=[step_clock()],
         )  # fmt: skip
         trainer.remove_callback(PrinterCallback)
     return trainer

@@ -362,13 +362,6 @@ def whole_rewards(rewards: torch.Tensor) -> torch.Tensor:
     return rewards.nansum(2) if rewards.ndim == 3 else rewards
 
 
-def _numbers(reward: Any) -> np.ndarray:
-    try:
-        return np.asarray(reward, dtype=float)
-    except (TypeError, ValueError):
-        raise ValueError(f"The reward function gave {reward!r}, which is no number; return numbers.") from None
-
-
 def has_signal(rewards: torch.Tensor) -> torch.Tensor:
     """Which questions' answers were not all rewarded alike, shape (prompts,); the others teach nothing.
 

@@ -32,7 +32,7 @@ from srm_utils.training.annotation import (
     Annotated,
     Filter,
     Tried,
-    _charged,
+    charged,
     correct,
     distinct,
     examples,
@@ -186,7 +186,7 @@ def from_tree(task: Task, problem: Problem, attempt: Tried) -> list[Solution]:
     records = [Annotated(problem, t, "searched", task.extract(t), task.grade(t, problem), solved) for t in texts]
     pairs = zip(paths, texts, strict=True)
     labels = [_labels(path, text, [fmean(through[id(node)]) for node in path]) for path, text in pairs]
-    found = [Solution(*pair) for pair in zip(_charged(records, attempt.cost), labels, strict=True)]
+    found = [Solution(*pair) for pair in zip(charged(records, attempt.cost), labels, strict=True)]
     return sorted(found, key=lambda s: -fmean(s.labels))
 
 

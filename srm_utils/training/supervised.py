@@ -98,7 +98,7 @@ class TrainedModel:
 
     def load(self, device: str = "auto") -> LanguageModel:
         """The trained model, ready to sample: the folder itself, or the base with the adapter on top."""
-        with _quiet():
+        with quiet():
             if self.method == "full":
                 model = load_model(self.folder, bits=BITS["lora"], device=device)
             else:
@@ -187,7 +187,7 @@ def train_supervised(
         return finished
     trainer = sft_trainer(policy, Dataset.from_list(rows), config, out / "checkpoints", progress)
     network: Any = trainer.model
-    with _quiet():
+    with quiet():
         trainer.train(resume_from_checkpoint=newest_checkpoint(out / "checkpoints"))
         if config.method == "full":
             network.save_pretrained(out)
@@ -228,7 +228,7 @@ def sft_trainer(
 
     `policy` is trained in place (with adapters, wrapped): give it a model of its own.
     """
-    with _quiet():
+    with quiet():
         from peft import LoraConfig
         from transformers import PrinterCallback
         from trl import SFTConfig, SFTTrainer
@@ -264,7 +264,7 @@ def sft_trainer(
             train_dataset=rows,
             processing_class=policy.tokenizer,
             peft_config=None if config.method == "full" else adapter,
-            callbacks=[_clock()],
+            callbacks=[step_clock()],
         )
         trainer.remove_callback(PrinterCallback)
     network: Any = trainer.model
@@ -286,7 +286,7 @@ def merge_adapter(trained: TrainedModel, out: str | os.PathLike[str], device: st
     from peft import PeftModel
 
     base = load_model(trained.base, bits=BITS[trained.method], device=device)
-    with _quiet():
+    with quiet():
         plain = base.model.dequantize() if trained.method == "qlora" else base.model
         PeftModel.from_pretrained(plain, trained.folder).merge_and_unload().save_pretrained(out)
     base.tokenizer.save_pretrained(out)
@@ -302,7 +302,7 @@ def starting_point(model: LanguageModel | str | os.PathLike[str], out: Path) -> 
         return os.fspath(model), os.fspath(model)
     if hasattr(model.model, "peft_config"):
         raise ValueError(f"{model.name!r} carries an adapter; write it with `merge_adapter` and train on that folder.")
-    with _quiet():
+    with quiet():
         model.model.save_pretrained(out / "start")
     model.tokenizer.save_pretrained(out / "start")
     return str(out / "start"), model.name
@@ -349,7 +349,7 @@ def newest_checkpoint(folder: Path) -> str | None:
     return str(max(whole, key=lambda f: int(f.name.rsplit("-", 1)[1]))) if whole else None
 
 
-def _clock() -> Any:
+def step_clock() -> Any:
     """A callback that notes tokens and seconds beside each loss; both go on counting after a resume."""
     from transformers import TrainerCallback
 
@@ -381,7 +381,7 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """No remarks of three libraries on settings that are meant as they are."""
     from transformers.utils import logging
 
