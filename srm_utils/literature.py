@@ -608,7 +608,8 @@ def _paper_values(path: Path) -> list[tuple[int, str, str]]:
 
 # ------------------------------------------------------------------------------------------------ the roadmap
 
-STATUSES = ("planned", "built")
+#: How far a technique is; an exercise is solved in its notebook and checked there, without a claim.
+STATUSES = ("planned", "exercise", "built")
 #: Stands for the claim of a technique that runs no model, as this module's map: it has nothing to measure.
 NO_CLAIM = "none"
 
@@ -619,7 +620,7 @@ class Technique:
 
     `notebook` is a name below the notebooks folder without ending, `section` a heading in it, `function`
     "module:name", `test` "tests/file.py::name", `claim` an id of `claims.yaml`, or `NO_CLAIM` for a function of this
-    module; "" where there is none yet.
+    module; "" where there is none yet. An exercise has a notebook, a section and, as `test`, its graded cell's id.
     """
 
     name: str
@@ -705,8 +706,8 @@ def check_roadmap(roadmap: Sequence[Part] | None = None, root: Path | None = Non
     """Where the roadmap and the repository disagree; an empty list when they agree.
 
     Every paper is in the library and every name stands once. A technique that is built, or belongs to a finished part,
-    has its notebook section, function, test and claim, and each of them exists below `root` (the checkout by default).
-    Every notebook stands in the roadmap.
+    has its notebook section, function, test and claim, and each of them exists below `root` (the checkout by default);
+    one that is an exercise has its section and graded cell. Every notebook stands in the roadmap.
     """
     root = root or CHECKOUT
     file = PACKAGE / "roadmap.yaml"
@@ -721,6 +722,7 @@ def check_roadmap(roadmap: Sequence[Part] | None = None, root: Path | None = Non
         "test": lambda t: _defined(root, t.test, "::"),
         "claim": lambda t: t.claim in claim_ids or (t.claim == NO_CLAIM and t.function.startswith(f"{__name__}:")),
     }
+    exercise_places = {"section": places["section"], "test": lambda t: _graded(root, t.notebook, t.test)}
     for part in parts:
         for technique in part.techniques:
             place = f"{part.name}, {technique.name}"
@@ -728,18 +730,22 @@ def check_roadmap(roadmap: Sequence[Part] | None = None, root: Path | None = Non
                 findings.append(Finding(file, place, "stands twice; keep one"))
             seen.add((part.name, technique.name))
             if technique.status not in STATUSES:
-                choice = " or ".join(STATUSES)
+                choice = ", ".join(STATUSES[:-1]) + f" or {STATUSES[-1]}"
                 findings.append(Finding(file, place, f"has the status {technique.status!r}; write {choice}"))
             if not technique.papers:
                 findings.append(Finding(file, place, "names no paper"))
             findings.extend(Finding(file, place, _unknown(k, library)) for k in technique.papers if k not in library)
-            if technique.status == "built" or part.finished:
-                for name, exists in places.items():
-                    value = getattr(technique, name)
-                    if not value:
-                        findings.append(Finding(file, place, f"is built but names no {name}"))
-                    elif not exists(technique):
-                        findings.append(Finding(file, place, f"the {name} {value!r} does not exist"))
+            needed, state = {}, "built"
+            if technique.status == "exercise":
+                needed, state = exercise_places, "an exercise"
+            elif technique.status == "built" or part.finished:
+                needed = places
+            for name, exists in needed.items():
+                value = getattr(technique, name)
+                if not value:
+                    findings.append(Finding(file, place, f"is {state} but names no {name}"))
+                elif not exists(technique):
+                    findings.append(Finding(file, place, f"the {name} {value!r} does not exist"))
     mapped = {technique.notebook for part in parts for technique in part.techniques}
     for path in _files([root / "notebooks"]) if (root / "notebooks").is_dir() else []:
         name = path.relative_to(root / "notebooks").with_suffix("").as_posix()
@@ -786,16 +792,26 @@ def _techniques(roadmap: Sequence[Part]) -> Iterator[tuple[Part, Topic, Techniqu
 def roadmap_table(notebooks: str = "notebooks/") -> str:
     """The roadmap as one Markdown table; `notebooks` is the way from the reader's file to the notebooks folder.
 
-    Only notebooks that have a built technique are linked.
+    A notebook is linked where its technique is built or is an exercise.
     """
     rows = ["| part | topic | technique | papers | notebook |", "|---|---|---|---|---|"]
     for part, topic, technique in _techniques(load_roadmap()):
         name = technique.notebook.rpartition("/")[2]
-        built = technique.status == "built"
-        where = f"[{name}]({notebooks}{technique.notebook}.ipynb)" if built else f"{name} (planned)".strip()
+        link, note = f"[{name}]({notebooks}{technique.notebook}.ipynb)", f"({technique.status})"
+        where = {"built": link, "exercise": f"{link} {note}"}.get(technique.status, f"{name} {note}".strip())
         papers = "; ".join(load()[key].citation for key in technique.papers)
         rows.append(f"| {part.name} | {topic.name} | {technique.name} | {papers} | {where} |")
     return "\n".join(rows)
+
+
+def _graded(root: Path, notebook: str, grade_id: str) -> bool:
+    """Whether the notebook has a graded cell of that id."""
+    path = root / "notebooks" / f"{notebook}.ipynb"
+    if not path.is_file():
+        return False
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    marks = [cell.get("metadata", {}).get("nbgrader", {}) for cell in cells]
+    return any(mark.get("grade") and mark.get("grade_id") == grade_id for mark in marks)
 
 
 def _has_heading(notebook: Path, heading: str) -> bool:

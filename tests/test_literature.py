@@ -437,7 +437,7 @@ def test_roadmap_has_the_parts_of_the_survey_and_a_paper_for_every_technique() -
     assert list(parts) == ["Landscape", "Training", "Inference", "Applications", "Future directions"]
     assert all(technique.papers for part in parts.values() for technique in part.techniques)
     planned = {t.notebook for name in ("Training", "Inference") for t in parts[name].techniques}
-    assert len(planned) == 20 and all(re.fullmatch(r"[12]_(training|inference)/[12]\d_\w+", n) for n in planned)
+    assert len(planned) == 21 and all(re.fullmatch(r"[12]_(training|inference)/[12]\d[a-z]?_\w+", n) for n in planned)
     later = {t.notebook for name in ("Applications", "Future directions") for t in parts[name].techniques}
     assert later and all(re.fullmatch(r"3_applications/3\d_\w+|4_future/4\d_\w+", n) for n in later)
     named = [n.rpartition("/")[2] for n in sorted({t.notebook for part in parts.values() for t in part.techniques})]
@@ -447,7 +447,12 @@ def test_roadmap_has_the_parts_of_the_survey_and_a_paper_for_every_technique() -
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A small checkout with one technique that is there in full."""
-    notebook(tmp_path / "notebooks" / "21_cot.ipynb", "# Title", "## Idea\n\ntext")
+    path = notebook(tmp_path / "notebooks" / "21_cot.ipynb", "# Title", "## Idea\n\ntext")
+    book = nbformat.read(path, 4)
+    for grade_id, grade in (("few", False), ("few-test", True)):
+        mark = {"nbgrader": {"grade": grade, "grade_id": grade_id}}
+        book.cells.append(nbformat.v4.new_code_cell("assert True", metadata=mark))
+    nbformat.write(book, path)
     (tmp_path / "notebooks" / "claims.yaml").write_text("gap_grows:\n  paper: wei2022chain\n")
     (tmp_path / "srm_utils" / "inference").mkdir(parents=True)
     (tmp_path / "srm_utils" / "inference" / "cot.py").write_text("class ChainOfThought:\n    def solve(self): ...\n")
@@ -487,7 +492,11 @@ def mapped(finished: bool = False, **changes: object) -> list[Part]:
         ({"claim": "none"}, "the claim 'none' does not exist"),
         ({"papers": ()}, "names no paper"),
         ({"papers": ("wei2022chian",)}, "there is no paper 'wei2022chian'"),
-        ({"status": "done"}, "has the status 'done'; write planned or built"),
+        ({"status": "done"}, "has the status 'done'; write planned, exercise or built"),
+        ({"status": "exercise", "claim": "", "function": "", "test": "few-test"}, None),
+        ({"status": "exercise", "test": "few"}, "the test 'few' does not exist"),
+        ({"status": "exercise", "test": ""}, "is an exercise but names no test"),
+        ({"status": "exercise", "test": "few-test", "notebook": "22_other"}, "the test 'few-test' does not exist"),
         ({"status": "planned", "claim": ""}, None),
         ({"status": "planned", "claim": "", "finished": True}, "is built but names no claim"),
     ],

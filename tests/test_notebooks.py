@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import base64
 import json
+import pydoc
 import re
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from srm_utils.collection.catalogue import cell_source, parameters_of, read_cata
 from srm_utils.collection.publish import publish, source_hash, stale
 from srm_utils.evaluation import load_claims, read_results
 from srm_utils.literature import NO_CLAIM, load, load_roadmap
+from srm_utils.reporting import show_source
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = {n.name: n for n in read_catalogue(ROOT / "notebooks")}
 CLAIMS = load_claims(ROOT / "notebooks" / "claims.yaml", papers=set(load()))
 #: Notebooks that ask no model anything: they have no claim, and what they count costs nothing.
-MODEL_FREE = {t.notebook for part in load_roadmap() for t in part.techniques if t.claim == NO_CLAIM}
+TECHNIQUES = [t for part in load_roadmap() for t in part.techniques if t.status == "built"]
+MODEL_FREE = {t.notebook for t in TECHNIQUES} - {t.notebook for t in TECHNIQUES if t.claim != NO_CLAIM}
 SECTIONS = ["Idea", "Define, then poke", "Predict first", "Experiment", "Results", "Claims", "Exercises", "Where next"]
 
 
@@ -102,6 +105,20 @@ def test_committed_outputs_belong_to_the_source(notebook: tuple[str, dict]) -> N
     assert read_results(nbformat.from_dict(nb))
 
 
+def test_the_source_shown_is_todays(notebook: tuple[str, dict]) -> None:
+    name, nb = notebook
+    for output in (o for c in code_cells(nb) for o in c["outputs"]):
+        text = "".join(output.get("data", {}).get("text/plain", ""))
+        if not text.startswith("# srm_utils."):
+            continue
+        where = text.splitlines()[0].removeprefix("# ")
+        thing = pydoc.locate(where)
+        assert thing is not None, f"{name} shows {where}, which is gone: run it and publish it again"
+        thing = thing.fget if isinstance(thing, property) else thing
+        now = {repr(show_source(thing, docstring)) for docstring in (False, True)}
+        assert text in now, f"{name} shows an older {where}: run it and publish it again"
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_smoke_run_from_another_folder(
@@ -128,8 +145,11 @@ def test_smoke_run_from_another_folder(
     judged = {r.claim_id for r in results if r.claim_id}
     said = "".join(o.get("text", "") for c in executed.cells if c.cell_type == "code" for o in c.outputs)
     assert judged <= claimed and bool(judged) == (name not in MODEL_FREE)
-    # A profile may leave an arm out (a training grid, a size that is not there); then the notebook says so.
-    assert all(f"{claim}: not measured" in said for claim in claimed - judged)
+    # A profile may leave an arm out (a training grid, a size that is not there); then the notebook says so, or what the
+    # shipped study found.
+    assert all(
+        re.search(f"{claim}: (not measured|supported|contradicted|inconclusive)", said) for claim in claimed - judged
+    )
     measured = [r for r in results if not r.claim_id]
     costs = [r.cost.flops > 0 for r in measured]
     assert costs and set(costs) == {name not in MODEL_FREE}, "a measured number without its cost"

@@ -94,5 +94,7 @@ def _origin(path: Path) -> str:
         return ""
     (row,) = pq.read_table(path, columns=sorted(columns)).slice(0, 1).to_pylist()
     machine = json.loads(row["machine"])
-    where = f"{machine['cores']} cores, {machine['architecture']}"
-    return f"Run with `{row['command']}` at {(row['commit'] or 'no commit')[:8]} on {where}."
+    where = f"{machine['cores']} core{'s' * (machine['cores'] != 1)}, {machine['architecture']}"
+    # A `+` at the end says that files differed from the commit.
+    commit = row["commit"] or "no commit"
+    return f"Run with `{row['command']}` at {commit[:8]}{'+' * commit.endswith('+')} on {where}."
