@@ -150,10 +150,13 @@ def _search(n: int) -> Iterator[Check]:
     half = 1.96 * float(spread.std(ddof=1)) / len(spread) ** 0.5
     yield Check(3, "base, Countdown, pass@64 minus majority@64", gap, (gap - half, gap + half), (0.15, 1))
     if (family_folder() / "teacher" / "model.safetensors").is_file():
-        # A trace tries few moves; with four numbers those seldom hold the right one, whatever the model has learnt.
-        for numbers, least in ((3, 0.5), (4, 0.0)):
-            found = _greedy(load_model("teacher"), task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
-            yield _check(3, f"teacher, Countdown with {numbers} numbers, search trace", found, least)
+        teacher = load_model("teacher")
+        found = _greedy(teacher, task, task.problems(n, seed=32), "search", 256)
+        yield _check(3, "teacher, Countdown, search trace", found, 0.5)
+        # Told apart: a trace tries few moves, and with four numbers those seldom hold the right one.
+        for numbers in task.difficulties:
+            found = _greedy(teacher, task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
+            yield _check(3, f"the same with {numbers} numbers alone", found, 0.0)
 
 
 def _learnable(n: int, seeds: int) -> Iterator[Check]:
@@ -198,10 +201,10 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
 
 
 def _probe(n: int) -> Iterator[Check]:
-    """A linear head on hidden states tells right from wrong solutions on held-out problems.
+    """A linear head on the hidden states of a solution tells right from wrong on held-out problems.
 
-    The states are read where the model has written its check of the solution, the verdict left out. Those of the
-    solution alone are reported beside them: a model this shallow cannot compare two numbers without writing them.
+    A model this shallow cannot compare two numbers without writing them, so the states where it has written its check
+    of the solution, the verdict left out, are reported beside them; they are not what is asked.
     """
     import torch
 
@@ -228,8 +231,8 @@ def _probe(n: int) -> Iterator[Check]:
         silent = [
             state(task.prompt(p, "cot"), ". ".join(steps) + ".") for p, steps in zip(problems, shown, strict=True)
         ]
-        yield _head(f"linear head on instruct's check, {task.name}, AUC", np.array(written), labels, 2 * n, (0.8, 1))
-        yield _head(f"the same on the solution alone, {task.name}, AUC", np.array(silent), labels, 2 * n, (0, 1))
+        yield _head(f"linear head on instruct, {task.name}, AUC", np.array(silent), labels, 2 * n, (0.8, 1))
+        yield _head(f"the same on its written check, {task.name}, AUC", np.array(written), labels, 2 * n, (0, 1))
 
 
 def _head(name: str, states: np.ndarray, right: np.ndarray, cut: int, asked: tuple[float, float]) -> Check:
