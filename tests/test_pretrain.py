@@ -6,30 +6,36 @@ import hashlib
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from random import Random
 
+import numpy as np
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from srm_utils.models import pretrain as training
 from srm_utils.models.documents import (
     SKILLS,
     TASK_SHARES,
     Mixture,
+    Shown,
     check_sums,
     documents,
+    judge_own,
+    mark_steps,
     meet_target,
     sample_texts,
     tell_apart,
     verify,
 )
-from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain
+from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain, spoil
 from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt, split_of
-from srm_utils.tasks.words import apply
+from srm_utils.tasks.words import NAMES
 
 MINI = Member("mini", 3, 64, 2, 140, peak=6e-3)
 
@@ -139,7 +145,7 @@ def test_answers_carry_the_loss_and_questions_little(tokenizer) -> None:
 
 def test_batches_depend_on_seed_and_step_alone(tokenizer) -> None:
     a, b = batch(MINI, tokenizer, 3), batch(MINI, tokenizer, 3)
-    assert torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+    assert all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
     assert not torch.equal(a[0], batch(MINI, tokenizer, 4)[0])
     question = tokenizer.encode("Question")[0]
     assert (a[0][:, 0] == question).all(), "every row starts with a document"
@@ -151,10 +157,8 @@ def test_a_miniature_learns(mini: Member, tmp_path: Path) -> None:
     facts = json.loads((folder / "training.json").read_text())
     losses = [r["loss"] for r in facts["log"]]
     assert losses[-1] < 0.55 * losses[0]
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-    ids, weights = batch(MINI, tokenizer, 10_000)  # text it has not read
+    ids, weights, _ = batch(MINI, tokenizer, 10_000)  # text it has not read
     with torch.no_grad():
         guess = model(input_ids=ids[:4]).logits[:, :-1].argmax(-1)
     counted = weights[:4, 1:] == 1
@@ -232,31 +236,63 @@ def test_shipped_weights_are_the_frozen_ones() -> None:
 def test_drills_mark_right_exactly_what_is_right():
     rng, marks = Random(0), Counter()
     for _ in range(60):
-        asked, said = tell_apart(rng)
+        ((asked, said),) = tell_apart(rng)
         pairs = re.findall(r"(\d+) told (\d+) (right|wrong)\.", said)
         assert asked.question == ", ".join(f"{own} told {shown}" for own, shown, _ in pairs)
         assert all((own == shown) == (mark == "right") for own, shown, mark in pairs)
-        sums = re.findall(r"(\d+) ([+-]) (\d+) = (\d+) (right|wrong)\.", check_sums(rng)[1])
-        assert all((apply(int(a), sign, int(b)) == int(c)) == (mark == "right") for a, sign, b, c, mark in sums)
-        puzzle, said = meet_target(rng)
+        ((asked, said),) = check_sums(rng)
+        sums = re.findall(r"(\d+ . \d+) = (\d+) (right|wrong)\.", said)
+        assert asked.question == ", ".join(left for left, *_ in sums), "a result shown would be copied"
+        assert all((eval(left) == int(made)) == (mark == "right") for left, made, mark in sums)
+        marks.update(
+            "far" if abs(eval(left) - int(made)) > 3 else "near" for left, made, mark in sums if mark == "wrong"
+        )
+        marks.update(f"sum {mark}" for *_, mark in sums)
+        ((puzzle, said),) = meet_target(rng)
         target = re.search(r"make (\d+)|Make (\d+)", puzzle.question)
         tried = re.findall(r"Try (\d+ . \d+) = (\d+)\. (Yes|No)\.", said)
         assert ". ".join(f"Try {move} = {made}. {mark}" for move, made, mark in tried) + "." == said
         assert all(eval(move) == int(made) for move, made, _ in tried)
         assert all((made in target.groups()) == (mark == "Yes") for _, made, mark in tried)
         marks.update(mark for *_, mark in tried)
-        marks.update(["pair"] * len(pairs) + ["sum"] * len(sums))
+        marks.update(["pair"] * len(pairs))
         marks.update(mark for *_, mark in pairs)
     assert 0.4 < marks["Yes"] / (marks["Yes"] + marks["No"]) < 0.7
-    assert min(marks["pair"], marks["sum"]) > 200 and 0.4 < marks["right"] / marks["pair"] < 0.6
+    assert marks["pair"] > 200 and 0.4 < marks["right"] / marks["pair"] < 0.6
+    assert 0.7 < marks["sum right"] / marks["sum wrong"] < 1.4 and min(marks["near"], marks["far"]) > 80
+
+
+def test_a_drill_marks_the_steps_of_a_solution_and_asks_for_a_verdict_on_it():
+    rng, seen = Random(1), Counter()
+    for _ in range(60):
+        ((asked, said),) = mark_steps(rng)
+        marks = re.findall(r"(right|wrong)\.", said)
+        assert set(marks[:-1]) <= {"right"}, "nothing stands after the first error"
+        seen[marks[-1]] += 1
+        (prompt, shown), (_, verdict) = judge_own(rng)
+        assert isinstance(shown, Shown) and not isinstance(verdict, Shown)
+        words = {"countdown": " with + - ", "graph": "Some friends", "chain": ""}
+        name = next(task for task, word in words.items() if word in prompt.question)
+        equations = re.findall(r"(\d+ [-+*/] \d+) = (\d+)", shown)
+        false = [left for left, made in equations if eval(left) != int(made)]
+        assert not (false and verdict == "Yes."), "a false equation is never called right"
+        seen[f"{name} {verdict}"] += 1
+    assert min(seen["right"], seen["wrong"]) > 10 and len(seen) == 8
+
+
+def test_what_may_be_wrong_is_read_and_not_learnt():
+    tokenizer = build_tokenizer(["a ? b"], chat=True)
+    ids, learnt = encode([(Prompt("a ?"), Shown("b")), (Prompt("b ?"), "a")], tokenizer, chat=True)
+    second = len(ids) - 1 - ids[::-1].index(tokenizer.convert_tokens_to_ids("<|assistant|>"))
+    assert learnt == [at > second for at in range(len(ids))]
 
 
 def test_only_members_that_are_meant_to_read_drills():
     def drilled(mixture):
-        texts = [items[0][0] for items in islice(documents(mixture, "drills"), 300)]
-        return sum(
-            " told " in p.question or p.question.count(" = ") > 2 and not p.question.endswith(".") for p in texts
-        )
+        drawn = list(islice(documents(mixture, "drills"), 300))
+        marked = [i[0][0] for i in drawn if i[0][0].instruction == "Check every step."]
+        bare = [p for p in marked if " Steps: " not in p.question and "No steps yet" not in p.question]
+        return len(bare) + sum(isinstance(items[0][1], Shown) for items in drawn)
 
     assert drilled(Mixture()) == 0 and 40 < drilled(Mixture(drills=0.25)) < 110
 
@@ -281,3 +317,39 @@ def test_grown_layers_look_back_and_change_nothing():
         assert torch.allclose(small(ids).logits, grown(ids).logits, atol=1e-5)
     looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in grown.model.layers]
     assert looking == [True, True, False, True, False, True], "the first of old ones, and every new one"
+
+
+def test_spoiling_replaces_words_of_answers_by_others_of_their_kind_and_says_where():
+    task, tokenizer = get_task("graph"), AutoTokenizer.from_pretrained(family_folder() / "instruct")
+    kinds, rng, spoiled, judged = training._kinds(tokenizer), Random(0), 0, 0
+    assert {len(kind) for kind in kinds.values()} == {100, 4, len(NAMES)}
+    for problem in task.problems(40, split="train"):
+        ids, answers = encode([(task.prompt(problem, "cot"), task.solution(problem, "cot"))], tokenizer, chat=True)
+        shown, verdicts = spoil(ids, answers, kinds, 0.2, rng)
+        assert len(shown) == len(ids) == len(verdicts)
+        for old, new, answer, verdict in zip(ids, shown, answers, verdicts, strict=True):
+            assert (verdict >= 0) == (answer and old in kinds)
+            assert (new != old) == (verdict == 1) and (verdict < 1 or new in kinds[old])
+        judged, spoiled = judged + sum(v >= 0 for v in verdicts), spoiled + verdicts.count(1)
+    assert 0.17 < spoiled / judged < 0.23
+    assert spoil(ids, answers, kinds, 0.0, rng)[0] == ids
+
+
+def test_a_batch_never_teaches_what_was_put_in():
+    member = replace(FAMILY["instruct"], mixture=Mixture(spoiled=0.3, chat=True))
+    tokenizer = AutoTokenizer.from_pretrained(family_folder() / "instruct")
+    ids, weights, verdicts = batch(member, tokenizer, 0)
+    assert (verdicts == 1).sum() > 100 and (weights[verdicts == 1] == 0).all() and (weights[verdicts == 0] == 1).all()
+    plain = batch(replace(member, mixture=Mixture(chat=True)), tokenizer, 0)
+    assert torch.equal(ids[verdicts < 1], plain[0][verdicts < 1]), "all else stays"
+    assert (plain[2] == -1).all()
+
+
+def test_the_verdict_loss_compares_two_words():
+    tokenizer = AutoTokenizer.from_pretrained(family_folder() / "instruct")
+    wrong, right = (tokenizer.convert_tokens_to_ids(f"▁{word}") for word in ("wrong", "right"))
+    logits, verdicts = torch.zeros(1, 3, len(tokenizer)), torch.tensor([[1, 0, -1]])
+    assert training._verdict_loss(logits, verdicts, tokenizer) == pytest.approx(np.log(2))
+    logits[0, 0, wrong], logits[0, 1, right], logits[0, 2, wrong] = 3.0, 1.0, 50.0
+    expected = (np.log1p(np.exp(-3)) + np.log1p(np.exp(-1))) / 2
+    assert training._verdict_loss(logits, verdicts, tokenizer) == pytest.approx(expected)

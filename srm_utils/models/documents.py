@@ -18,9 +18,18 @@ from random import Random
 
 from srm_utils.tasks import get_task, prompts
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task, Templates, split_of
-from srm_utils.tasks.words import answer_sentence, apply, slip
+from srm_utils.tasks.words import answer_sentence, slip
 
 Item = tuple[Prompt, str]
+
+
+class Shown(str):
+    """An answer that is read and not learnt, since it may be wrong."""
+
+
+class Solution(str):
+    """A worked solution: an answer in which words can be replaced, to learn to see which were."""
+
 
 #: Share of documents by task.
 TASK_SHARES: dict[str, float] = {
@@ -54,13 +63,14 @@ MARKED_SHARES: dict[str, float] = {
 @dataclass(frozen=True)
 class Mixture:
     """What a member reads. `marked` is the share of documents that name their style, `skills` that of
-    documents other than solutions, `drills` that of comparisons alone, drawn among `drilled`; without
-    `retry` no text ever says "Wait"."""
+    documents other than solutions, `drills` that of one hard thing many times, drawn among `drilled`; `spoiled` is
+    the share of numbers, signs and names in solutions that are replaced; without `retry` no text ever says "Wait"."""
 
     marked: float = 0.5
     skills: float = 0.3
     drills: float = 0.0
-    drilled: tuple[str, ...] = ("numbers", "numbers", "sums")
+    drilled: tuple[str, ...] = ("numbers", "sums", "sums", "steps", "steps", "own")
+    spoiled: float = 0.0
     retry: bool = True
     chat: bool = False
 
@@ -75,8 +85,8 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
     rng = Random(seed)
     while True:
         if mixture.drills and rng.random() < mixture.drills:
-            drill = {"numbers": tell_apart, "sums": check_sums, "targets": meet_target}[rng.choice(mixture.drilled)]
-            yield [drill(rng) for _ in range(rng.randint(1, 2))]
+            drill = DRILLS[rng.choice(mixture.drilled)]
+            yield [item for _ in range(rng.randint(1, 2)) for item in drill(rng)]
             continue
         name = _pick(rng, TASK_SHARES)
         task = get_task(name)
@@ -97,7 +107,8 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
         items = []
         for _ in range(count):
             problem = _draw(task, rng)
-            items.append((task.prompt(problem, style if marked else "unmarked"), task.solution(problem, style, rng)))
+            solution = Solution(task.solution(problem, style, rng))
+            items.append((task.prompt(problem, style if marked else "unmarked"), solution))
         yield items
 
 
@@ -115,8 +126,11 @@ def _draw(task: Task, rng: Random) -> Problem:
 
 # --- drills: a model sees whether two numbers are equal only after very many comparisons, and solutions hold few
 
+#: Tasks whose steps can be foretold from what stands before them.
+STEPWISE = ("chain", "graph", "countdown")
 
-def tell_apart(rng: Random) -> Item:
+
+def tell_apart(rng: Random) -> list[Item]:
     """Pairs of numbers, each marked right where both are the same."""
     pairs = []
     for _ in range(rng.randint(6, 12)):
@@ -124,23 +138,52 @@ def tell_apart(rng: Random) -> Item:
         near = [k for k in (own - 10, own - 2, own - 1, own + 1, own + 2, own + 10) if 0 <= k <= 99]
         other = rng.choice(near) if rng.random() < 0.75 else rng.randint(0, 99)
         pairs.append((own, own if rng.random() < 0.5 else other))
-    said = [f"{own} told {shown} {'right' if own == shown else 'wrong'}" for own, shown in pairs]
-    return Prompt(", ".join(f"{own} told {shown}" for own, shown in pairs), "Check every step."), f"{'. '.join(said)}."
+    asked = ", ".join(f"{own} told {shown}" for own, shown in pairs)
+    said = [f"{own} told {shown} {'right' if own == shown else 'wrong'}." for own, shown in pairs]
+    return [(Prompt(asked, "Check every step."), " ".join(said))]
 
 
-def check_sums(rng: Random) -> Item:
-    """Sums, each marked right or wrong."""
+def check_sums(rng: Random) -> list[Item]:
+    """Equations, each marked right or wrong without being worked out a second time.
+
+    The question leaves their results out: what stands there is copied, and nobody computes it. Half of the errors are
+    far from the truth; they are seen first, and from them the near ones are learnt, which alone teach nothing.
+    """
+    from srm_utils.tasks.countdown import legal_moves
+
     sums = []
-    for _ in range(rng.randint(3, 8)):
-        left, right = rng.randint(1, 40), rng.randint(1, 20)
-        sign = "-" if right <= left and rng.random() < 0.5 else "+"
-        equation = f"{left} {sign} {right} = {apply(left, sign, right)}"
-        sums.append((slip(equation, rng), "wrong") if rng.random() < 0.5 else (equation, "right"))
-    asked = ", ".join(equation for equation, _ in sums)
-    return Prompt(asked, "Check every step."), " ".join(f"{equation} {mark}." for equation, mark in sums)
+    for _ in range(rng.randint(6, 14)):
+        equation = rng.choice(legal_moves((rng.randint(1, 60), rng.randint(1, 20)))).step
+        far = f"{equation.rsplit(' ', 1)[0]} {rng.randint(0, 99)}"
+        wrong = slip(equation, rng) if rng.random() < 0.5 or far == equation else far
+        sums.append((wrong, "wrong") if rng.random() < 0.5 else (equation, "right"))
+    asked = ", ".join(equation.split(" =")[0] for equation, _ in sums)
+    return [(Prompt(asked, "Check every step."), " ".join(f"{equation} {mark}." for equation, mark in sums))]
 
 
-def meet_target(rng: Random) -> Item:
+def mark_steps(rng: Random) -> list[Item]:
+    """The steps of a solution, each marked, up to the first that is wrong."""
+    task = get_task(rng.choice(STEPWISE))
+    problem = _draw(task, rng)
+    steps, at = (list(problem.steps), None) if rng.random() < 0.3 else task.corrupt(problem, rng)  # type: ignore[attr-defined]
+    last = len(steps) if at is None else at + 1
+    said = [f"{step} {'wrong' if i == at else 'right'}." for i, step in enumerate(steps[:last])]
+    return [(Prompt(problem.question, "Check every step."), " ".join(said))]
+
+
+def judge_own(rng: Random) -> list[Item]:
+    """A solution, and then the question whether it is right."""
+    task = get_task(rng.choice(STEPWISE))
+    problem = _draw(task, rng)
+    good = rng.random() < 0.5
+    steps = problem.steps if good else task.corrupt(problem, rng)[0]  # type: ignore[attr-defined]
+    text = task.solution(problem, "cot")
+    quoted = text[: text.index(problem.steps[0])] if rng.random() < 0.5 else ""
+    shown = Shown(f"{quoted}{'. '.join(steps)}.")
+    return [(task.prompt(problem, "cot"), shown), (Prompt("Is this solution right?"), "Yes." if good else "No.")]
+
+
+def meet_target(rng: Random) -> list[Item]:
     """Moves that end a Countdown search, each answered by whether it makes the target that stands in the question.
 
     A search trace is right only if every one of its verdicts is; alone it holds too few for them to be learnt.
@@ -158,7 +201,14 @@ def meet_target(rng: Random) -> Item:
         moves += [f"{made * right} / {right}"] if made * right <= 99 else []
         moves += [f"{made // right} * {right}"] if made % right == 0 else []
         tried.append(f"Try {rng.choice(moves)} = {made}. {'Yes' if made == target else 'No'}.")
-    return Prompt(problem.question, "Check every step."), " ".join(tried)
+    return [(Prompt(problem.question, "Check every step."), " ".join(tried))]
+
+
+def write_search(rng: Random) -> list[Item]:
+    """A whole Countdown search: every verdict, every return and every guess in it must be right."""
+    task = get_task("countdown")
+    problem = _draw(task, rng)
+    return [(task.prompt(problem, "search"), task.solution(problem, "search", rng))]
 
 
 # --- skills: (task, problem, rng) -> one item -------------------------------------------------------
@@ -404,6 +454,16 @@ def _halves(problem: Problem, rng: Random) -> tuple[list[int], list[int]]:
     cut = rng.randint(1, len(numbers) - 1)
     return sorted(numbers[:cut]), sorted(numbers[cut:])
 
+
+#: What `Mixture.drilled` may name.
+DRILLS: dict[str, Callable[[Random], list[Item]]] = {
+    "numbers": tell_apart,
+    "sums": check_sums,
+    "steps": mark_steps,
+    "own": judge_own,
+    "targets": meet_target,
+    "searches": write_search,
+}
 
 _ON_STEPS = (
     next_step,

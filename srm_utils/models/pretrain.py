@@ -14,12 +14,14 @@ import os
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srm_utils.models.documents import Item, Mixture, documents, sample_texts
+from srm_utils.models.documents import Item, Mixture, Shown, Solution, documents, sample_texts
 from srm_utils.models.tokenizer import BLANK_LINE, CHAT_TEMPLATE, EOS, build_tokenizer
+from srm_utils.tasks.words import NAMES
 
 if TYPE_CHECKING:
     import torch
@@ -34,6 +36,8 @@ DECAY = 0.35
 START_SCALE = 0.15
 #: Weight of the loss on question tokens: mostly random, they would drown the answers.
 QUESTION_WEIGHT = 0.1
+#: Weight of the verdicts on spoiled solutions, beside the loss on tokens.
+VERDICT_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,18 @@ class Member:
     role: str = ""
 
 
+#: What instruct judges already is kept up; the rest goes into written search.
+TEACHER_DRILLS = ("sums", "steps", "own", "targets", "targets", "searches", "searches", "searches")
+
 FAMILY: dict[str, Member] = {
     m.name: m
     for m in (
         Member("base", 4, 192, 4, 3400, role="the middle base: every style, no chat"),
-        Member("instruct", 4, 192, 4, 1000, peak=1.5e-3, parent="base",
-               mixture=Mixture(marked=0.7, drills=0.25, chat=True),
+        Member("instruct", 4, 192, 4, 4000, peak=1.5e-3, parent="base",
+               mixture=Mixture(marked=0.7, drills=0.25, spoiled=0.1, chat=True),
                role="the base tuned on single questions with a chat template"),
         Member("teacher", 8, 192, 4, 1300, peak=2e-3, parent="instruct",
-               mixture=Mixture(marked=0.6, drills=0.2, drilled=("numbers", "targets", "targets"), chat=True),
+               mixture=Mixture(marked=0.6, drills=0.3, drilled=TEACHER_DRILLS, spoiled=0.1, chat=True),
                role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
         Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
         Member("base-large", 6, 256, 4, 3400, role="a larger base"),
@@ -96,34 +103,84 @@ def encode(items: list[Item], tokenizer: PreTrainedTokenizerFast, chat: bool) ->
     for i, (prompt, solution) in enumerate(items):
         if chat:
             add(f"<|user|> {prompt.question} {prompt.instruction}".rstrip() + "<|assistant|>", False)
-            add(f" {solution}{EOS}", True)
+            add(f" {solution}{EOS}", not isinstance(solution, Shown))
         else:
             add(prompt.text(), False)
-            add(f" {solution}{BLANK_LINE}", True)
+            add(f" {solution}{BLANK_LINE}", not isinstance(solution, Shown))
             if i == len(items) - 1:
                 add(EOS, True)
     return ids, answers
 
 
-def batch(member: Member, tokenizer: PreTrainedTokenizerFast, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One batch, (rows, context) token ids and float loss weights; every row starts with a document."""
+def spoil(
+    ids: list[int], answers: list[bool], kinds: dict[int, tuple[int, ...]], share: float, rng: Random
+) -> tuple[list[int], list[int]]:
+    """A document with some of its answers' numbers, signs and names replaced, and a verdict on each token.
+
+    A verdict is 1 where a token was replaced, 0 where it might have been, -1 elsewhere. What takes a token's place is
+    of its kind: any, one that stands earlier in the document (somebody else's number), or the next but few.
+
+    >>> numbers = (7, 8, 9)
+    >>> spoil([5, 7, 5, 8], [False, True, True, True], dict.fromkeys(numbers, numbers), 0.0, Random(0))
+    ([5, 7, 5, 8], [-1, 0, -1, 0])
+    """
+    shown, verdicts = list(ids), [-1] * len(ids)
+    for i, (token, answer) in enumerate(zip(ids, answers, strict=True)):
+        kind = kinds.get(token, ())
+        if not (answer and kind):
+            continue
+        verdicts[i] = int(rng.random() < share)
+        if verdicts[i]:
+            at = kind.index(token)
+            earlier = {t for t in ids[:i] if t in kind} - {token}
+            near = {*kind[max(at - 3, 0) : at + 4]} - {token}
+            pool = rng.choice([sorted(p) for p in (earlier, near, {*kind} - {token}) if p])
+            shown[i] = rng.choice(pool)
+    return shown, verdicts
+
+
+def _kinds(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[int, ...]]:
+    """For each number to 99, sign and name its token and those of its kind, numbers in order."""
+    vocabulary = tokenizer.get_vocab()
+    found: dict[int, tuple[int, ...]] = {}
+    for words in (map(str, range(100)), "+-*/", NAMES):
+        kind = tuple(vocabulary[f"▁{word}"] for word in words if f"▁{word}" in vocabulary)
+        found |= dict.fromkeys(kind, kind)
+    return found
+
+
+def batch(
+    member: Member, tokenizer: PreTrainedTokenizerFast, step: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """One batch, (rows, context) each: token ids, float loss weights, and verdicts as `spoil` gives them.
+
+    Every row starts with a document.
+    """
     import torch
 
     context = CONTEXT if step < (1 - DECAY) * member.steps else FINAL_CONTEXT
     rows = BATCH_TOKENS // context
     ids = np.full((rows, context), tokenizer.pad_token_id, dtype=np.int64)
     weights = np.zeros((rows, context), dtype=np.float32)
+    verdicts = np.full((rows, context), -1, dtype=np.int64)
     stream = documents(member.mixture, f"{member.seed}/{step}")
+    spoiled, rng, kinds = member.mixture.spoiled, Random(f"spoiled/{member.seed}/{step}"), _kinds(tokenizer)
     row, at = 0, 0
     while row < rows:
-        new, answers = encode(next(stream), tokenizer, member.mixture.chat)
+        items = next(stream)
+        new, answers = encode(items, tokenizer, member.mixture.chat)
         new, answers = new[: context - at], answers[: context - at]
-        ids[row, at : at + len(new)] = new
-        weights[row, at : at + len(new)] = np.where(answers, 1.0, QUESTION_WEIGHT)
+        here = slice(at, at + len(new))
+        weights[row, here] = np.where(answers, 1.0, QUESTION_WEIGHT)
+        if spoiled and isinstance(items[0][1], Solution):
+            new, verdicts[row, here] = spoil(new, answers, kinds, spoiled, rng)
+            # What was put in is judged, never written.
+            weights[row, here][verdicts[row, here] == 1] = 0.0
+        ids[row, here] = new
         at += len(new)
         if at >= context - 16:
             row, at = row + 1, 0
-    return torch.from_numpy(ids), torch.from_numpy(weights)
+    return torch.from_numpy(ids), torch.from_numpy(weights), torch.from_numpy(verdicts)
 
 
 def pretrain(
@@ -213,7 +270,7 @@ def _update(
     """One optimiser step; returns the mean loss on answer tokens."""
     import torch
 
-    ids, weights = (t.to(device) for t in batch(member, tokenizer, step))
+    ids, weights, verdicts = (t.to(device) for t in batch(member, tokenizer, step))
     scale = _schedule(step, member.steps)
     for optimizer in optimizers:
         for group in optimizer.param_groups:
@@ -225,12 +282,28 @@ def _update(
         logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
     )
     target = weights[:, 1:].flatten()
-    ((losses * target).sum() / target.sum()).backward()
+    loss = (losses * target).sum() / target.sum()
+    if member.mixture.spoiled:
+        loss = loss + VERDICT_WEIGHT * _verdict_loss(logits, verdicts, tokenizer)
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return float(losses.detach()[target == 1].mean())
+
+
+def _verdict_loss(logits: torch.Tensor, verdicts: torch.Tensor, tokenizer: PreTrainedTokenizerFast) -> torch.Tensor:
+    """At every word that could have been replaced: would the model rather go on with "wrong" or with "right"?
+
+    A small model learns to judge without writing from very many verdicts only, and text holds few.
+    """
+    import torch
+
+    wrong, right = (tokenizer.convert_tokens_to_ids(f"▁{word}") for word in ("wrong", "right"))
+    judged = verdicts >= 0
+    rather = (logits[..., wrong] - logits[..., right])[judged].float()
+    return torch.nn.functional.binary_cross_entropy_with_logits(rather, verdicts[judged].float())
 
 
 def save_checkpoint(model: Qwen3ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path) -> None:

@@ -24,8 +24,8 @@ MAX_RESULT = 99
 MIN_TARGET = 10
 #: The largest number drawn, by how many numbers there are (the difficulty).
 MAX_NUMBER = {3: 40, 4: 20}
-#: How many moves a search trace tries from one state, by how many numbers the problem has.
-BREADTH = {3: 3, 4: 2}
+#: How often a search trace makes no, one or two wrong tries before the move that leads on.
+WRONG_TRIES = (0.5, 0.3, 0.2)
 #: Characters of a text that are read for steps, and of an answer that is read at all.
 MAX_TEXT, MAX_ANSWER = 20_000, 120
 
@@ -102,7 +102,7 @@ class CountdownTask(Task):
             return f"{' '.join(str(move.parts[3]) for move in moves)}. {final}"
         if style == "search":
             body: list[str] = []
-            _search(state, target, BREADTH[len(state)], body)
+            _search(state, target, body, rng or Random(problem.canonical))
         elif style in ("cot", "check", "retry"):
             rng = rng or Random(problem.canonical)
             body = []
@@ -301,19 +301,20 @@ def _solve(state: State, target: int) -> list[Move]:
     return moves
 
 
-def _search(state: State, target: int, breadth: int, body: list[str]) -> bool:
-    """Writes a depth-first search that tries at most `breadth` moves from a state; whether it found the target.
+def _search(state: State, target: int, body: list[str], rng: Random, depth: int = 0) -> bool:
+    """Writes a depth-first search; whether it found the target.
 
-    Where the state can be solved but none of those moves can, the last of them gives way to the gold move, so that
-    every trace ends.
+    A few promising moves that lead nowhere are tried before the one that leads on, and one or two from a dead end; the
+    deeper, the fewer. What is tried first is then a best guess, and what follows "Back to" the next best: both can be
+    learnt from traces.
     """
-    tried: dict[State, Move] = {}
-    for move in _ordered(state, target):
-        tried.setdefault(move.after, move)
-    chosen = list(tried.values())[:breadth]
-    if state_value(state, target) and not any(state_value(move.after, target) for move in chosen):
-        chosen[-1] = _solve(state, target)[0]
-    for move in chosen:
+    alive, dead = [], []
+    for move in {move.after: move for move in reversed(_ordered(state, target))}.values():
+        (alive if state_value(move.after, target) else dead).insert(0, move)
+    most = 2 - depth
+    wrong = min(most, rng.choices((0, 1, 2), WRONG_TRIES)[0]) if alive else rng.randint(1, most + 1)
+    near_first = sorted(dead, key=lambda move: dead.index(move) + 3 * rng.random())
+    for move in near_first[:wrong] + alive[:1]:
         body.append(f"Try {move.step}")
         if len(move.after) == 1:
             body.append("Yes" if move.after == (target,) else "No")
@@ -321,7 +322,7 @@ def _search(state: State, target: int, breadth: int, body: list[str]) -> bool:
                 return True
         else:
             body.append(f"Left {_list(move.after)}")
-            if _search(move.after, target, breadth, body):
+            if _search(move.after, target, body, rng, depth + 1):
                 return True
             body.append(f"Back to {_list(state)}")
     return False
