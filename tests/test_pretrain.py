@@ -321,7 +321,7 @@ def test_grown_layers_look_back_and_change_nothing():
 
 def test_spoiling_replaces_words_of_answers_by_others_of_their_kind_and_says_where():
     task, tokenizer = get_task("graph"), AutoTokenizer.from_pretrained(family_folder() / "instruct")
-    kinds, rng, spoiled, judged = training._kinds(tokenizer), Random(0), 0, 0
+    kinds, rng, spoiled, judged = training.interchangeable(tokenizer), Random(0), 0, 0
     assert {len(kind) for kind in kinds.values()} == {100, 4, len(NAMES)}
     for problem in task.problems(40, split="train"):
         ids, answers = encode([(task.prompt(problem, "cot"), task.solution(problem, "cot"))], tokenizer, chat=True)

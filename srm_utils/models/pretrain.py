@@ -139,8 +139,8 @@ def spoil(
     return shown, verdicts
 
 
-def _kinds(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[int, ...]]:
-    """For each number to 99, sign and name its token and those of its kind, numbers in order."""
+def interchangeable(tokenizer: PreTrainedTokenizerFast) -> dict[int, tuple[int, ...]]:
+    """For each token of a number to 99, a sign or a name, the tokens of its kind; numbers in order."""
     vocabulary = tokenizer.get_vocab()
     found: dict[int, tuple[int, ...]] = {}
     for words in (map(str, range(100)), "+-*/", NAMES):
@@ -164,7 +164,7 @@ def batch(
     weights = np.zeros((rows, context), dtype=np.float32)
     verdicts = np.full((rows, context), -1, dtype=np.int64)
     stream = documents(member.mixture, f"{member.seed}/{step}")
-    spoiled, rng, kinds = member.mixture.spoiled, Random(f"spoiled/{member.seed}/{step}"), _kinds(tokenizer)
+    spoiled, rng, kinds = member.mixture.spoiled, Random(f"spoiled/{member.seed}/{step}"), interchangeable(tokenizer)
     row, at = 0, 0
     while row < rows:
         items = next(stream)

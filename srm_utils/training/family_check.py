@@ -20,7 +20,7 @@ import numpy as np
 from srm_utils.evaluation import Estimate, evaluate
 from srm_utils.evaluation.statistics import mean_score, wilson
 from srm_utils.models import load_model
-from srm_utils.models.pretrain import FAMILY, family_folder
+from srm_utils.models.pretrain import FAMILY, family_folder, interchangeable
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.styles import style_of
@@ -151,7 +151,7 @@ def _search(n: int) -> Iterator[Check]:
         teacher = load_model("teacher")
         found = _greedy(teacher, task, task.problems(n, seed=32), "search", 256)
         yield _check(3, "teacher, Countdown, search trace", found, 0.5)
-        # Told apart: a trace tries few moves, and with four numbers those seldom hold the right one.
+        # Told apart: with four numbers there are many more moves, and a trace still tries few.
         for numbers in task.difficulties:
             found = _greedy(teacher, task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
             yield _check(3, f"the same with {numbers} numbers alone", found, 0.0)
@@ -199,18 +199,26 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
 
 
 def _probe(n: int) -> Iterator[Check]:
-    """A linear head on the hidden states of a solution tells right from wrong on held-out problems."""
+    """A linear head on the hidden states of a solution tells right from wrong on held-out problems.
+
+    Beside it stands what the model would say unasked: at some number, sign or name rather "wrong" than "right".
+    """
     import torch
 
     if not (family_folder() / "instruct" / "model.safetensors").is_file():
         return
-    model, rng, learnt = load_model("instruct"), Random(51), 10 * n
+    model, rng, learnt = load_model("instruct"), Random(51), 20 * n
+    wrong, right = (model.tokenizer.convert_tokens_to_ids(f"▁{word}") for word in ("wrong", "right"))
+    judged = interchangeable(model.tokenizer)
 
-    def state(asked: Prompt, said: str) -> np.ndarray:
+    def read(asked: Prompt, said: str) -> tuple[np.ndarray, float]:
         ids, more = model.encode(asked), model.tokenizer(f" {said}", add_special_tokens=False)["input_ids"]
         with torch.no_grad():
-            hidden = model.model.model(torch.tensor([ids + more])).last_hidden_state[0, len(ids) :]
-        return torch.cat([hidden.mean(0), hidden.min(0).values, hidden.max(0).values, hidden[-1]]).numpy()
+            out = model.model(torch.tensor([ids + more]), output_hidden_states=True)
+        states, logits = out.hidden_states[-1][0, len(ids) :], out.logits[0, len(ids) :]
+        rather = (logits[:, right] - logits[:, wrong])[[token in judged for token in more]]
+        pooled = torch.cat([states.mean(0), states.min(0).values, states.max(0).values, states[-1]])
+        return pooled.numpy(), float(rather.min())
 
     for task in (get_task("chain"), get_task("graph")):
         levels = task.difficulties[1:]
@@ -218,23 +226,31 @@ def _probe(n: int) -> Iterator[Check]:
         problems += task.problems(3 * n, seed=51, difficulty=levels)
         labels = np.arange(len(problems)) % 2 == 0
         shown = [
-            list(p.steps) if right else task.corrupt(p, rng)[0]  # type: ignore[attr-defined]
-            for p, right in zip(problems, labels, strict=True)
+            list(p.steps) if good else task.corrupt(p, rng)[0]  # type: ignore[attr-defined]
+            for p, good in zip(problems, labels, strict=True)
         ]
-        states = [state(task.prompt(p, "cot"), ". ".join(s) + ".") for p, s in zip(problems, shown, strict=True)]
-        yield _head(f"linear head on instruct, {task.name}, AUC", np.array(states), labels, learnt, (0.8, 1))
+        seen = [read(task.prompt(p, "cot"), ". ".join(s) + ".") for p, s in zip(problems, shown, strict=True)]
+        states, said = (np.array(part) for part in zip(*seen, strict=True))
+        fitted = _fitted(states[:learnt], labels[:learnt], states[learnt:])
+        yield _area(f"linear head on instruct, {task.name}, AUC", fitted, labels[learnt:], (0.8, 1))
+        yield _area(f"instruct's own verdict, {task.name}, AUC", said[learnt:], labels[learnt:], (0, 1))
 
 
-def _head(name: str, states: np.ndarray, right: np.ndarray, cut: int, asked: tuple[float, float]) -> Check:
-    """Fit on the first `cut` states, area under the curve on the others."""
+def _fitted(states: np.ndarray, right: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """What a logistic regression on some states says of others."""
     from sklearn.linear_model import LogisticRegression
+
+    scale = states.std(0) + 1e-6
+    head = LogisticRegression(C=0.01, max_iter=2000).fit(states / scale, right)
+    return np.asarray(head.decision_function(others / scale))
+
+
+def _area(name: str, scores: np.ndarray, right: np.ndarray, asked: tuple[float, float]) -> Check:
+    """Area under the ROC curve with Hanley and McNeil's standard error."""
     from sklearn.metrics import roc_auc_score
 
-    scale = states[:cut].std(0) + 1e-6
-    head = LogisticRegression(C=0.05, max_iter=2000).fit(states[:cut] / scale, right[:cut])
-    auc = float(roc_auc_score(right[cut:], head.decision_function(states[cut:] / scale)))
-    # Hanley and McNeil's standard error of an area under the curve.
-    p, q = int(right[cut:].sum()), int((~right[cut:]).sum())
+    auc = float(roc_auc_score(right, scores))
+    p, q = int(right.sum()), int((~right).sum())
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     error = ((auc * (1 - auc) + (p - 1) * (q1 - auc**2) + (q - 1) * (q2 - auc**2)) / (p * q)) ** 0.5
     return Check(5, name, auc, (auc - 1.96 * error, auc + 1.96 * error), asked)
