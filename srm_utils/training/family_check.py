@@ -156,7 +156,7 @@ def _search(n: int) -> Iterator[Check]:
         # Told apart: a trace tries few moves, and with four numbers those seldom hold the right one.
         for numbers in task.difficulties:
             found = _greedy(teacher, task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
-            yield _check(3, f"the same with {numbers} numbers alone", found, 0.0)
+            yield _check(3, f"teacher, Countdown, search trace, {numbers} numbers", found, 0.0)
 
 
 def _learnable(n: int, seeds: int) -> Iterator[Check]:
@@ -232,7 +232,9 @@ def _probe(n: int) -> Iterator[Check]:
             state(task.prompt(p, "cot"), ". ".join(steps) + ".") for p, steps in zip(problems, shown, strict=True)
         ]
         yield _head(f"linear head on instruct, {task.name}, AUC", np.array(silent), labels, 2 * n, (0.8, 1))
-        yield _head(f"the same on its written check, {task.name}, AUC", np.array(written), labels, 2 * n, (0, 1))
+        yield _head(
+            f"instruct, linear head on its written check, {task.name}, AUC", np.array(written), labels, 2 * n, (0, 1)
+        )
 
 
 def _head(name: str, states: np.ndarray, right: np.ndarray, cut: int, asked: tuple[float, float]) -> Check:
