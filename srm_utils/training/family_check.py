@@ -20,7 +20,7 @@ import numpy as np
 from srm_utils.evaluation import Estimate, evaluate
 from srm_utils.evaluation.statistics import mean_score, wilson
 from srm_utils.models import load_model
-from srm_utils.models.pretrain import FAMILY, family_folder, interchangeable
+from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.styles import style_of
@@ -154,7 +154,7 @@ def _search(n: int) -> Iterator[Check]:
         # Told apart: with four numbers there are many more moves, and a trace still tries few.
         for numbers in task.difficulties:
             found = _greedy(teacher, task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
-            yield _check(3, f"the same with {numbers} numbers alone", found, 0.0)
+            yield _check(3, f"teacher, Countdown, search trace, {numbers} numbers", found, 0.0)
 
 
 def _learnable(n: int, seeds: int) -> Iterator[Check]:
@@ -199,26 +199,18 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
 
 
 def _probe(n: int) -> Iterator[Check]:
-    """A linear head on the hidden states of a solution tells right from wrong on held-out problems.
-
-    Beside it stands what the model would say unasked: at some number, sign or name rather "wrong" than "right".
-    """
+    """A linear head on the hidden states of a solution tells right from wrong on held-out problems."""
     import torch
 
     if not (family_folder() / "instruct" / "model.safetensors").is_file():
         return
     model, rng, learnt = load_model("instruct"), Random(51), 20 * n
-    wrong, right = (model.tokenizer.convert_tokens_to_ids(f"▁{word}") for word in ("wrong", "right"))
-    judged = interchangeable(model.tokenizer)
 
-    def read(asked: Prompt, said: str) -> tuple[np.ndarray, float]:
+    def read(asked: Prompt, said: str) -> np.ndarray:
         ids, more = model.encode(asked), model.tokenizer(f" {said}", add_special_tokens=False)["input_ids"]
         with torch.no_grad():
-            out = model.model(torch.tensor([ids + more]), output_hidden_states=True)
-        states, logits = out.hidden_states[-1][0, len(ids) :], out.logits[0, len(ids) :]
-        rather = (logits[:, right] - logits[:, wrong])[[token in judged for token in more]]
-        pooled = torch.cat([states.mean(0), states.min(0).values, states.max(0).values, states[-1]])
-        return pooled.numpy(), float(rather.min())
+            states = model.model.model(torch.tensor([ids + more])).last_hidden_state[0, len(ids) :]
+        return torch.cat([states.mean(0), states.min(0).values, states.max(0).values, states[-1]]).numpy()
 
     for task in (get_task("chain"), get_task("graph")):
         levels = task.difficulties[1:]
@@ -229,11 +221,11 @@ def _probe(n: int) -> Iterator[Check]:
             list(p.steps) if good else task.corrupt(p, rng)[0]  # type: ignore[attr-defined]
             for p, good in zip(problems, labels, strict=True)
         ]
-        seen = [read(task.prompt(p, "cot"), ". ".join(s) + ".") for p, s in zip(problems, shown, strict=True)]
-        states, said = (np.array(part) for part in zip(*seen, strict=True))
+        states = np.array(
+            [read(task.prompt(p, "cot"), ". ".join(s) + ".") for p, s in zip(problems, shown, strict=True)]
+        )
         fitted = _fitted(states[:learnt], labels[:learnt], states[learnt:])
         yield _area(f"linear head on instruct, {task.name}, AUC", fitted, labels[learnt:], (0.8, 1))
-        yield _area(f"instruct's own verdict, {task.name}, AUC", said[learnt:], labels[learnt:], (0, 1))
 
 
 def _fitted(states: np.ndarray, right: np.ndarray, others: np.ndarray) -> np.ndarray:
