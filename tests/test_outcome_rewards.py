@@ -66,10 +66,10 @@ def model() -> LanguageModel:
     return tiny()
 
 
-def by_answer(labels=(1.0, 0.0)) -> list[Labelled]:
+def by_answer(labels=(1.0, 0.0), problems=PROBLEMS[:6]) -> list[Labelled]:
     """Two texts a problem, of which the words alone tell which is good."""
     texts = (" The answer is 1.", " The answer is 2.")
-    return [Labelled(p, t, (y,)) for p in PROBLEMS[:6] for t, y in zip(texts, labels, strict=True)]
+    return [Labelled(p, t, (y,)) for p in problems for t, y in zip(texts, labels, strict=True)]
 
 
 def sample(text: str) -> Completion:
@@ -215,8 +215,10 @@ def test_soft_labels_are_met_in_the_mean(model):
 @pytest.mark.parametrize("method", ["full", "lora", "qlora"])
 def test_training_tells_good_from_bad_and_comes_back_from_disk(method, model, tmp_path):
     before = {k: v.clone() for k, v in model.model.state_dict().items()}
-    config = RewardConfig(method, steps=12, batch_size=6, learning_rate=RATES[method], rank=4, alpha=8, save_every=50)
-    reward = train_reward_model(TASK, model, by_answer(), config, tmp_path / "rm")
+    rate = RATES[method] / 2
+    config = RewardConfig(method, steps=20, batch_size=12, learning_rate=rate, rank=4, alpha=8, save_every=50)
+    examples = by_answer(problems=TASK.problems(60, split="train", seed=3))
+    reward = train_reward_model(TASK, model, examples, config, tmp_path / "rm")
     texts = [" The answer is 1.", " The answer is 2."] * 2
     problems = [p for p in PROBLEMS[6:8] for _ in range(2)]
     scores = [s.scores[0] for s in reward.score(problems, texts)]
@@ -233,31 +235,21 @@ def test_a_killed_run_ends_with_the_same_weights(model, tmp_path, monkeypatch):
     config = RewardConfig(steps=8, batch_size=4, learning_rate=1e-3, save_every=3)
     whole = train_reward_model(TASK, model, by_answer(), config, tmp_path / "whole")
     calls = itertools.count()
-    real = module.label_loss
+    real = module.rate_share
 
-    def dies(logits, labels):
+    def dies(*args):
         if next(calls) == 5:
             raise KeyboardInterrupt
-        return real(logits, labels)
+        return real(*args)
 
-    monkeypatch.setattr(module, "label_loss", dies)
+    monkeypatch.setattr(module, "rate_share", dies)
     with pytest.raises(KeyboardInterrupt):
         train_reward_model(TASK, model, by_answer(), config, tmp_path / "cut")
-    monkeypatch.setattr(module, "label_loss", real)
+    monkeypatch.setattr(module, "rate_share", real)
     resumed = train_reward_model(TASK, model, by_answer(), config, tmp_path / "cut")
     assert torch.equal(resumed.head.weight, whole.head.weight)
     theirs = whole.model.model.state_dict()
     assert all(torch.equal(v, theirs[k]) for k, v in resumed.model.model.state_dict().items())
-
-
-def test_a_label_at_every_token_stands_on_its_own_step(model):
-    reward = new_reward_model(TASK, model)
-    example = Labelled(PROBLEMS[0], " 5 + 3 = 8. The answer is 8.", (None, 1.0))
-    ids, last, labels = module._places(reward, example, every_token=False)
-    assert (last, labels) == ([len(ids) - 1], [1.0])
-    _, places, labels = module._places(reward, example, every_token=True)
-    assert model.tokenizer.decode([ids[at] for at in places]).strip() == "The answer is 8."
-    assert labels == [1.0] * len(places)
 
 
 def test_the_pair_loss_is_trls_on_a_ragged_batch(model, tmp_path):
@@ -295,7 +287,6 @@ def test_samples_become_labels_and_pairs():
     right, wrong = SOLUTIONS[1], " The answer is 99."
     groups = [[sample(right), sample(wrong), sample(right)]]
     assert [e.labels for e in outcome_labels(TASK, [p], groups)] == [(None, None, None, 1.0), (0.0,)]
-    assert outcome_labels(TASK, [p], groups, everywhere=True)[0].labels == (1.0,) * 4
     assert outcome_pairs(TASK, [p], groups) == [Pair(p, right, wrong)]
     assert outcome_pairs(TASK, [p], [[sample(right)] * 3]) == []
 
@@ -322,7 +313,7 @@ def test_errors_are_one_sentence(model, tmp_path, monkeypatch):
     long = Labelled(PROBLEMS[0], " 1 + 1 = 2." * 60, (1.0,) * 59 + (0.0,))
     with pytest.raises(ValueError, match="reads 256"):
         train_reward_model(TASK, model, [long], config, tmp_path / "long")
-    monkeypatch.setattr(module, "label_loss", lambda logits, labels: logits.sum() * math.nan)
+    monkeypatch.setattr(module, "rate_share", lambda *_: math.nan)
     with pytest.raises(FloatingPointError, match="lower the learning rate"):
         train_reward_model(TASK, model, by_answer(), config, tmp_path / "nan")
 

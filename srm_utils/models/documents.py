@@ -104,7 +104,7 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
             shares = MARKED_SHARES if marked else UNMARKED_SHARES
             available = {s: w for s, w in shares.items() if s in task.styles and (mixture.retry or s != "retry")}
             style = _pick(rng, available)
-        items = []
+        items: list[Item] = []
         for _ in range(count):
             problem = _draw(task, rng)
             solution = Solution(task.solution(problem, style, rng))

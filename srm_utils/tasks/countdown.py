@@ -308,7 +308,8 @@ def _search(state: State, target: int, body: list[str], rng: Random, depth: int 
     deeper, the fewer. What is tried first is then a best guess, and what follows "Back to" the next best: both can be
     learnt from traces.
     """
-    alive, dead = [], []
+    alive: list[Move] = []
+    dead: list[Move] = []
     for move in {move.after: move for move in reversed(_ordered(state, target))}.values():
         (alive if state_value(move.after, target) else dead).insert(0, move)
     most = 2 - depth
