@@ -107,7 +107,9 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
         items: list[Item] = []
         for _ in range(count):
             problem = _draw(task, rng)
-            solution = Solution(task.solution(problem, style, rng))
+            text = task.solution(problem, style, rng)
+            # The verdicts of a search follow from its numbers, so those are left as they are.
+            solution = text if style == "search" else Solution(text)
             items.append((task.prompt(problem, style if marked else "unmarked"), solution))
         yield items
 

@@ -24,10 +24,11 @@ MAX_RESULT = 99
 MIN_TARGET = 10
 #: The largest number drawn, by how many numbers there are (the difficulty).
 MAX_NUMBER = {3: 40, 4: 20}
-#: How often a search trace makes no, one or two wrong tries before the move that leads on.
-WRONG_TRIES = (0.5, 0.3, 0.2)
+#: The chance that a search trace makes one more wrong try, and the words and signs that it may have.
+ANOTHER_TRY, MAX_TRACE = 0.6, 250
 #: Characters of a text that are read for steps, and of an answer that is read at all.
 MAX_TEXT, MAX_ANSWER = 20_000, 120
+_WORD = re.compile(r"\w+|[^\s\w]")
 
 #: A whole number, or (sign, left, right).
 Expression = int | tuple[str, "Expression", "Expression"]
@@ -101,8 +102,12 @@ class CountdownTask(Task):
         if style == "draft":
             return f"{' '.join(str(move.parts[3]) for move in moves)}. {final}"
         if style == "search":
-            body: list[str] = []
-            _search(state, target, body, rng or Random(problem.canonical))
+            rng = rng or Random(problem.canonical)
+            while True:
+                body: list[str] = []
+                _search(state, target, body, rng)
+                if len(_WORD.findall(f"{'. '.join(body)}. {final}")) <= MAX_TRACE:
+                    break
         elif style in ("cot", "check", "retry"):
             rng = rng or Random(problem.canonical)
             body = []
@@ -301,19 +306,21 @@ def _solve(state: State, target: int) -> list[Move]:
     return moves
 
 
-def _search(state: State, target: int, body: list[str], rng: Random, depth: int = 0) -> bool:
+def _search(state: State, target: int, body: list[str], rng: Random) -> bool:
     """Writes a depth-first search; whether it found the target.
 
-    A few promising moves that lead nowhere are tried before the one that leads on, and one or two from a dead end; the
-    deeper, the fewer. What is tried first is then a best guess, and what follows "Back to" the next best: both can be
-    learnt from traces.
+    Promising moves that lead nowhere are tried before the one that leads on. What is tried first is then a best guess,
+    and what follows "Back to" the next best: both can be learnt from traces. How many are tried follows from nothing
+    that stands before: were it bounded, "Yes" could be told from its place, and no number would be held to the target.
     """
     alive: list[Move] = []
     dead: list[Move] = []
     for move in {move.after: move for move in reversed(_ordered(state, target))}.values():
         (alive if state_value(move.after, target) else dead).insert(0, move)
-    most = 2 - depth
-    wrong = min(most, rng.choices((0, 1, 2), WRONG_TRIES)[0]) if alive else rng.randint(1, most + 1)
+    wrong = 0 if alive else 1
+    # Of two numbers the move that comes nearest settles it.
+    while len(state) > 2 and rng.random() < ANOTHER_TRY:
+        wrong += 1
     near_first = sorted(dead, key=lambda move: dead.index(move) + 3 * rng.random())
     for move in near_first[:wrong] + alive[:1]:
         body.append(f"Try {move.step}")
@@ -323,7 +330,7 @@ def _search(state: State, target: int, body: list[str], rng: Random, depth: int 
                 return True
         else:
             body.append(f"Left {_list(move.after)}")
-            if _search(move.after, target, body, rng, depth + 1):
+            if _search(move.after, target, body, rng):
                 return True
             body.append(f"Back to {_list(state)}")
     return False
