@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from srm_utils.models import LanguageModel
 
 # Before any numerical library is imported: tests run side by side.
 for _variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
@@ -75,3 +79,38 @@ def make_notebook() -> Callable[..., Path]:
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def untrained() -> Callable[..., LanguageModel]:
+    """Makes tiny models of a seed that have learnt nothing and know every word of chain problems."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    from srm_utils.models import LanguageModel
+    from srm_utils.models.tokenizer import build_tokenizer
+    from srm_utils.tasks import get_task
+
+    task = get_task("chain")
+    texts = [f"{p.question} {task.solution(p, 'verbose')}" for p in task.problems(60, split="train")]
+
+    def make(seed: int = 0) -> LanguageModel:
+        words = build_tokenizer(texts, chat=False)
+        torch.manual_seed(seed)
+        config = Qwen3Config(
+            vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+            head_dim=16, intermediate_size=128, max_position_embeddings=256, tie_word_embeddings=True,
+            bos_token_id=None, eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
+        )  # fmt: skip
+        return LanguageModel(Qwen3ForCausalLM(config).eval(), words, "tiny")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def untrained_checkpoint(untrained: Callable[..., LanguageModel], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The untrained model of seed 0, saved."""
+    folder, model = tmp_path_factory.mktemp("untrained"), untrained()
+    model.model.save_pretrained(folder)
+    model.tokenizer.save_pretrained(folder)
+    return folder

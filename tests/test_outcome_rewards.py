@@ -8,11 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from srm_utils.evaluation.statistics import best_of_n_at_k
 from srm_utils.models import LanguageModel, load_model
-from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.training import outcome_rewards as module
@@ -49,21 +47,9 @@ RATES = {"full": 5e-3, "lora": 2e-2, "qlora": 2e-2}
 SOLUTIONS = [" " + TASK.solution(p, "cot") for p in PROBLEMS]
 
 
-def tiny(seed: int = 0) -> LanguageModel:
-    seen = TASK.problems(60, split="train")
-    words = build_tokenizer([f"{p.question} {TASK.solution(p, 'verbose')}" for p in seen], False)
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=128, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    return LanguageModel(Qwen3ForCausalLM(config).eval(), words, "tiny")
-
-
 @pytest.fixture(scope="module")
-def model() -> LanguageModel:
-    return tiny()
+def model(untrained) -> LanguageModel:
+    return untrained()
 
 
 def by_answer(labels=(1.0, 0.0), problems=PROBLEMS[:6]) -> list[Labelled]:
@@ -252,9 +238,9 @@ def test_a_killed_run_ends_with_the_same_weights(model, tmp_path, monkeypatch):
     assert all(torch.equal(v, theirs[k]) for k, v in resumed.model.model.state_dict().items())
 
 
-def test_the_pair_loss_is_trls_on_a_ragged_batch(model, tmp_path):
+def test_the_pair_loss_is_trls_on_a_ragged_batch(untrained, tmp_path):
     pairs = [Pair(p, s, " The answer is 1.") for p, s in zip(PROBLEMS[:5], SOLUTIONS, strict=False)]
-    reward = new_reward_model(TASK, tiny(seed=5))
+    reward = new_reward_model(TASK, untrained(seed=5))
     torch.manual_seed(3)
     torch.nn.init.normal_(reward.head.weight)  # on a head of zeros every loss is ln 2
     trainer = pair_trainer(reward, pairs, RewardConfig(steps=1, batch_size=5), tmp_path)

@@ -9,10 +9,7 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from srm_utils.models import LanguageModel
-from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.countdown import random_play_value, state_value
@@ -39,18 +36,6 @@ PROBLEMS = TASK.problems(8, split="train", difficulty=(1, 3))
 COUNTDOWN = get_task("countdown")
 #: 3, 8 and 2 make 22 as 8 * 3 - 2.
 MAKE_22 = Problem("c", "countdown", "", "", 3, "", (), {"numbers": [3, 8, 2], "target": 22})
-
-
-def tiny(seed: int = 0) -> LanguageModel:
-    seen = TASK.problems(60, split="train")
-    words = build_tokenizer([f"{p.question} {TASK.solution(p, 'verbose')}" for p in seen], False)
-    torch.manual_seed(seed)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=128, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    return LanguageModel(Qwen3ForCausalLM(config).eval(), words, "tiny")
 
 
 # ---------------------------------------------------------------- labels
@@ -173,8 +158,8 @@ def test_rollouts_give_the_exact_chance():
 # ---------------------------------------------------------------- implicit rewards
 
 
-def test_implicit_rewards_sum_to_the_log_ratio():
-    policy, reference = tiny(seed=1), tiny(seed=2)
+def test_implicit_rewards_sum_to_the_log_ratio(untrained):
+    policy, reference = untrained(seed=1), untrained(seed=2)
     scorer = ImplicitRewards(TASK, policy, reference, beta=0.1)
     texts = [" " + TASK.solution(p, "cot") for p in PROBLEMS]
     rewards, costs = scorer.rewards(PROBLEMS, texts)
@@ -201,8 +186,8 @@ def test_the_implicit_loss_in_closed_form():
     assert float(implicit_loss(new, old, torch.tensor([1.0, 0.0]), 0.5)) == pytest.approx(by_hand)
 
 
-def test_outcomes_alone_raise_the_ratio_of_the_right_ones(tmp_path):
-    reference = tiny()
+def test_outcomes_alone_raise_the_ratio_of_the_right_ones(untrained, tmp_path):
+    reference = untrained()
     texts = (" The answer is 1.", " The answer is 2.")
     examples = [Labelled(p, t, (y,)) for p in PROBLEMS[:6] for t, y in zip(texts, (1.0, 0.0), strict=True)]
     config = RewardConfig(steps=15, batch_size=6, learning_rate=3e-3)

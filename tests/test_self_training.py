@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import Qwen3ForCausalLM
 
-from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade
@@ -320,20 +319,9 @@ def test_diversity_is_the_share_of_pairs_that_differ():
 # ---------------------------------------------------------------- real training, kills
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    seen = TASK.problems(60, split="train")
-    words = build_tokenizer([f"{p.question} {TASK.solution(p, 'verbose')}" for p in seen], False)
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=128, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+@pytest.fixture
+def checkpoint(untrained_checkpoint):
+    return untrained_checkpoint
 
 
 TINY = SelfTrainingConfig(

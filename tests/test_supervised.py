@@ -8,7 +8,6 @@ import warnings
 
 import pytest
 import torch
-from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.models.tokenizer import build_tokenizer
@@ -30,19 +29,9 @@ def tokenizer(chat=False):
     return build_tokenizer([f"{p.question} {TASK.solution(p, 'verbose')}" for p in problems], chat)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("checkpoint")
-    words = tokenizer()
-    torch.manual_seed(0)
-    config = Qwen3Config(
-        vocab_size=len(words), hidden_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
-        head_dim=16, intermediate_size=128, max_position_embeddings=256, tie_word_embeddings=True, bos_token_id=None,
-        eos_token_id=words.eos_token_id, pad_token_id=words.pad_token_id, initializer_range=0.1,
-    )  # fmt: skip
-    Qwen3ForCausalLM(config).save_pretrained(folder)
-    words.save_pretrained(folder)
-    return folder
+@pytest.fixture
+def checkpoint(untrained_checkpoint):
+    return untrained_checkpoint
 
 
 def state(trained: TrainedModel) -> dict[str, torch.Tensor]:
