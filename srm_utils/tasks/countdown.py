@@ -25,7 +25,7 @@ MIN_TARGET = 10
 #: The largest number drawn, by how many numbers there are (the difficulty).
 MAX_NUMBER = {3: 40, 4: 20}
 #: The chance that a search trace makes one more wrong try, and the words and signs that it may have.
-ANOTHER_TRY, MAX_TRACE = 0.6, 250
+ANOTHER_TRY, MAX_TRACE = 0.5, 250
 #: Characters of a text that are read for steps, and of an answer that is read at all.
 MAX_TEXT, MAX_ANSWER = 20_000, 120
 _WORD = re.compile(r"\w+|[^\s\w]")
@@ -309,9 +309,10 @@ def _solve(state: State, target: int) -> list[Move]:
 def _search(state: State, target: int, body: list[str], rng: Random) -> bool:
     """Writes a depth-first search; whether it found the target.
 
-    Promising moves that lead nowhere are tried before the one that leads on. What is tried first is then a best guess,
-    and what follows "Back to" the next best: both can be learnt from traces. How many are tried follows from nothing
-    that stands before: were it bounded, "Yes" could be told from its place, and no number would be held to the target.
+    Moves that lead nowhere are tried before the one that leads on, those first whose numbers lie closest to the target.
+    In that order what comes next follows from what was tried last; in any other a model tries the same again. How many
+    are tried follows from nothing that stands before. Were it bounded, "Yes" could be told from its place, and no
+    number would be held to the target.
     """
     alive: list[Move] = []
     dead: list[Move] = []
@@ -321,8 +322,7 @@ def _search(state: State, target: int, body: list[str], rng: Random) -> bool:
     # Of two numbers the move that comes nearest settles it.
     while len(state) > 2 and rng.random() < ANOTHER_TRY:
         wrong += 1
-    near_first = sorted(dead, key=lambda move: dead.index(move) + 3 * rng.random())
-    for move in near_first[:wrong] + alive[:1]:
+    for move in dead[:wrong] + alive[:1]:
         body.append(f"Try {move.step}")
         if len(move.after) == 1:
             body.append("Yes" if move.after == (target,) else "No")
