@@ -305,7 +305,8 @@ class Labelled:
 
 
 def outcome_labels(task: Task, problems: Sequence[Problem], groups: Sequence[Sequence[Completion]]) -> list[Labelled]:
-    """Distinct samples with their grade as label, at the end alone (cobbe2021training, section 4.1)."""
+    """Distinct samples with their grade as label, at the end alone: the solution-level verifier of
+    cobbe2021training (section 4.3)."""
     out = []
     for problem, group in zip(problems, groups, strict=True):
         for text in dict.fromkeys(c.text for c in group):
