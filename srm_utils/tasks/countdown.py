@@ -309,10 +309,9 @@ def _solve(state: State, target: int) -> list[Move]:
 def _search(state: State, target: int, body: list[str], rng: Random) -> bool:
     """Writes a depth-first search; whether it found the target.
 
-    Moves that lead nowhere are tried before the one that leads on, those first whose numbers lie closest to the target.
-    In that order what comes next follows from what was tried last; in any other a model tries the same again. How many
-    are tried follows from nothing that stands before. Were it bounded, "Yes" could be told from its place, and no
-    number would be held to the target.
+    Moves that lead nowhere are tried before the one that leads on, those first whose numbers lie closest to the target,
+    so that what comes next follows from what was tried last. How many are tried follows from nothing that stands
+    before: were it bounded, "Yes" could be told from its place, and no number would be held to the target.
     """
     alive: list[Move] = []
     dead: list[Move] = []
