@@ -15,6 +15,7 @@ from srm_utils.inference.allocation import AdaptiveAllocation, Curves, allocate,
 from srm_utils.inference.chain_of_thought import ANSWER_TRIGGER, Prompting
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.thinking_budget import (
+    ANSWER_TOKENS,
     BudgetForcing,
     EarlyExit,
     NamedBudget,
@@ -49,9 +50,12 @@ class Chain:
     flops_per_token = 10.0
     end_ids = (END,)
 
-    def __init__(self, guess=lambda p, steps: ("0", 0.5), again=lambda p: GOLD[p.question], texts=GOLD):
-        self.guess, self.again, self.texts = guess, again, texts
+    def __init__(self, guess=lambda p, steps: ("0", 0.5), again=lambda p: GOLD[p.question], texts=GOLD, positions=1024):
+        self.guess, self.again, self.texts, self.positions = guess, again, texts, positions
         self.calls = []
+
+    def encode(self, prompt):
+        return prompt.text().split()
 
     def sample(self, prompts, n=1, max_new_tokens=256, temperature=1.0, top_p=1.0, stop=(), seed=0):
         self.calls.append((list(prompts), n, temperature, seed))
@@ -133,6 +137,18 @@ def test_the_limit_holds_over_all_waits_together():
     assert a.cost.generated_tokens == limit
     assert a.trace == f"{GOLD[PROBLEMS[0].question]} {AGAIN} {' '.join(GOLD[PROBLEMS[0].question].split()[:4])}"
     assert a.grade == Grade.CORRECT, "an answer stated before the cut stands"
+
+
+def test_a_model_without_room_for_every_wait_stops_thinking_in_time():
+    class Narrow(Chain):
+        def sample(self, prompts, n=1, max_new_tokens=256, **how):
+            limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+            assert all(len(self.encode(p)) + k <= self.positions for p, k in zip(prompts, limits, strict=True))
+            return super().sample(prompts, n, max_new_tokens, **how)
+
+    model = Narrow(positions=len(PROBLEMS[-1].question.split()) + ANSWER_TOKENS + 60)
+    attempts = BudgetForcing(TASK, waits=8).solve(PROBLEMS, model, Budget(max_new_tokens=4000))
+    assert len(model.calls) > 1 and all(a.answer is not None for a in attempts)
 
 
 def test_the_prompt_is_the_callers():

@@ -163,7 +163,7 @@ class Decoder:
         self.model = model
         self.lengths = np.zeros(rows, dtype=np.int64)
         self.tokens = np.zeros(rows, dtype=np.int64)
-        self.positions = getattr(config, "max_position_embeddings", None) or 2**31
+        self.positions = model.positions
         self.cache = Cache(layers=[_Layer(self) for _ in range(config.num_hidden_layers)])
         inner = model.model.get_base_model() if hasattr(model.model, "get_base_model") else model.model
         self._keep = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(inner.forward).parameters else {}
@@ -309,7 +309,7 @@ def _rows(
     target: LanguageModel, prompts: Sequence[Prompt | str], n: int, max_new_tokens: int | Sequence[int], seed: int
 ) -> list[_Row]:
     budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-    positions = getattr(target.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+    positions = target.positions
     rows: list[_Row] = []
     seen: dict[tuple[int, ...], int] = {}
     for group, (prompt, budget) in enumerate(zip(prompts, budgets, strict=True)):

@@ -63,7 +63,7 @@ class BudgetForcing:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         prompts = [(self.prompt or self.task.prompt)(p) for p in problems]
         texts, costs = ["" for _ in problems], [Cost() for _ in problems]
-        left = [budget.max_new_tokens] * len(problems)
+        left = [min(budget.max_new_tokens, self._room(model, prompt)) for prompt in prompts]
         open_ = list(range(len(problems)))
         for turn in range(self.waits + 1):
             asked = [replace(prompts[i], prefill=texts[i]) if turn else prompts[i] for i in open_]
@@ -88,6 +88,11 @@ class BudgetForcing:
         return [
             attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
         ]
+
+    def _room(self, model: LanguageModel, prompt: Prompt) -> int:
+        """How many tokens can be thought before the model is full: "Wait." and a forced answer take some too."""
+        said = replace(prompt, prefill=f"{prompt.prefill} {f'{AGAIN} ' * self.waits}{ANSWER_TRIGGER}")
+        return max(1, model.positions - len(model.encode(said)) - ANSWER_TOKENS)
 
 
 # ---------------------------------------------------------------- early exit

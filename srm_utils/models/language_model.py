@@ -98,6 +98,11 @@ class LanguageModel:
         return 2.0 * (self.parameters - (0 if tied else _weights(embedding)))
 
     @property
+    def positions(self) -> int:
+        """How many tokens the model reads at most, prompt and answer together."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+
+    @property
     def device(self) -> str:
         """Where the weights are, such as "cpu" or "cuda:0"."""
         return str(self.model.device)

@@ -681,9 +681,9 @@ def _places(reward: RewardModel, example: Labelled) -> tuple[list[int], list[int
 
 
 def _check_lengths(reward: RewardModel, rows: Sequence[Sequence[int]]) -> None:
-    limit = getattr(reward.model.model.config.get_text_config(), "max_position_embeddings", None)
+    limit = reward.model.positions
     longest = max(map(len, rows))
-    if limit is not None and longest > limit:
+    if longest > limit:
         raise ValueError(
             f"A solution with its problem has {longest} tokens and {reward.model.name!r} reads {limit}; leave it out."
         )

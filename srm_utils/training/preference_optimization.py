@@ -418,7 +418,6 @@ def _check(pairs: Sequence[Preference]) -> None:
 
 
 def _check_lengths(policy: LanguageModel, pairs: Sequence[Preference]) -> None:
-    limit = getattr(policy.model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(policy.encode(p.prompt)) + max(len(p.chosen.token_ids), len(p.rejected.token_ids)) for p in pairs)
-    if limit is not None and longest > limit:
-        raise ValueError(f"A pair has {longest} tokens and {policy.name!r} reads {limit}; leave it out.")
+    if longest > policy.positions:
+        raise ValueError(f"A pair has {longest} tokens and {policy.name!r} reads {policy.positions}; leave it out.")

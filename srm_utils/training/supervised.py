@@ -309,12 +309,11 @@ def starting_point(model: LanguageModel | str | os.PathLike[str], out: Path) -> 
 
 
 def _check_lengths(model: LanguageModel, rows: list[dict[str, list[int]]]) -> None:
-    limit = getattr(model.model.config.get_text_config(), "max_position_embeddings", None)
     longest = max(len(row["input_ids"]) for row in rows)
-    if limit is not None and longest > limit:
+    if longest > model.positions:
         raise ValueError(
-            f"An example has {longest} tokens and {model.name!r} reads {limit}; leave it out, or its answer would "
-            "be cut."
+            f"An example has {longest} tokens and {model.name!r} reads {model.positions}; leave it out, or its answer "
+            "would be cut."
         )
 
 
