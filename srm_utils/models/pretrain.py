@@ -66,7 +66,7 @@ FAMILY: dict[str, Member] = {
         Member("instruct", 4, 192, 4, 4000, peak=1.5e-3, parent="base",
                mixture=Mixture(marked=0.7, drills=0.25, spoiled=0.1, chat=True),
                role="the base tuned on single questions with a chat template"),
-        Member("teacher", 8, 192, 4, 1100, peak=2e-3, parent="instruct",
+        Member("teacher", 8, 192, 4, 1200, peak=2e-3, parent="instruct",
                mixture=Mixture(marked=0.6, drills=0.3, drilled=TEACHER_DRILLS, spoiled=0.1, chat=True),
                role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
         Member("base-small", 3, 96, 2, 3400, role="a smaller base"),

@@ -24,8 +24,9 @@ MAX_RESULT = 99
 MIN_TARGET = 10
 #: The largest number drawn, by how many numbers there are (the difficulty).
 MAX_NUMBER = {3: 40, 4: 20}
-#: The chance that a search trace makes one more wrong try, and the words and signs that it may have.
-ANOTHER_TRY, MAX_TRACE = 0.5, 250
+#: A search trace: the chance that it begins one try further from the move that leads on, the most tries in a state that
+#: leads nowhere, and the words and signs that it may have.
+ANOTHER_TRY, TRIES_IF_CLOSED, MAX_TRACE = 0.5, 3, 250
 #: Characters of a text that are read for steps, and of an answer that is read at all.
 MAX_TEXT, MAX_ANSWER = 20_000, 120
 _WORD = re.compile(r"\w+|[^\s\w]")
@@ -105,7 +106,8 @@ class CountdownTask(Task):
             rng = rng or Random(problem.canonical)
             while True:
                 body: list[str] = []
-                _search(state, target, body, rng)
+                moves = _search(state, target, body, rng)
+                final = answer_sentence(_show(_expression(moves)))
                 if len(_WORD.findall(f"{'. '.join(body)}. {final}")) <= MAX_TRACE:
                     break
         elif style in ("cot", "check", "retry"):
@@ -306,33 +308,32 @@ def _solve(state: State, target: int) -> list[Move]:
     return moves
 
 
-def _search(state: State, target: int, body: list[str], rng: Random) -> bool:
-    """Writes a depth-first search; whether it found the target.
+def _search(state: State, target: int, body: list[str], rng: Random) -> list[Move]:
+    """Writes a depth-first search; the moves that reach the target, none where it gives up.
 
-    Moves that lead nowhere are tried before the one that leads on, those first whose numbers lie closest to the target,
-    so that what comes next follows from what was tried last. How many are tried follows from nothing that stands
-    before: were it bounded, "Yes" could be told from its place, and no number would be held to the target.
+    Moves are tried in one order, round and round, from where the search guesses: what comes next follows from what was
+    tried last alone, and that is named on the way back. A search that had to remember more tried the same again. How
+    many tries an open state takes follows from nothing that stands before: were it bounded, "Yes" could be told from its
+    place, and no number would be held to the target. A closed one is left after a few.
     """
-    alive: list[Move] = []
-    dead: list[Move] = []
-    for move in {move.after: move for move in reversed(_ordered(state, target))}.values():
-        (alive if state_value(move.after, target) else dead).insert(0, move)
-    wrong = 0 if alive else 1
+    moves, near = list(_moves(state)), _ordered(state, target)
+    alive = [move for move in near if state_value(move.after, target)]
+    at = moves.index((alive or near)[0])
     # Of two numbers the move that comes nearest settles it.
-    while len(state) > 2 and rng.random() < ANOTHER_TRY:
-        wrong += 1
-    for move in dead[:wrong] + alive[:1]:
+    while alive and len(state) > 2 and rng.random() < ANOTHER_TRY:
+        at -= 1
+    tries = 1 if len(state) == 2 else len(moves) if alive else rng.randint(1, TRIES_IF_CLOSED)
+    for k in range(at, at + tries):
+        move = moves[k % len(moves)]
         body.append(f"Try {move.step}")
         if len(move.after) == 1:
             body.append("Yes" if move.after == (target,) else "No")
-            if move.after == (target,):
-                return True
-        else:
-            body.append(f"Left {_list(move.after)}")
-            if _search(move.after, target, body, rng):
-                return True
-            body.append(f"Back to {_list(state)}")
-    return False
+            return [move] if move.after == (target,) else []
+        body.append(f"Left {_list(move.after)}")
+        if found := _search(move.after, target, body, rng):
+            return [move, *found]
+        body.append(f"Back to {_list(state)} from {move.step.split(' =')[0]}")
+    return []
 
 
 def _walk(text: str, problem: Problem) -> tuple[list[StepCheck], State | None]:
