@@ -27,7 +27,7 @@ from tqdm import tqdm
 from srm_utils.evaluation import Estimate, Result, evaluate_attempts
 from srm_utils.evaluation.results import to_parquet
 from srm_utils.inference.allocation import AdaptiveAllocation, measure_curves
-from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch
+from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, guided
 from srm_utils.inference.chain_of_thought import ChainOfThoughtDecoding, LeastToMost, Prompting
 from srm_utils.inference.collaboration import Routed
 from srm_utils.inference.debate import Debate
@@ -96,9 +96,9 @@ class Setting:
 
     @property
     def value(self) -> tuple[Score, Aggregate]:
-        """How a search values its states: by the model's own judgement of every step."""
+        """How a search values its states: the model's judgement of a step, and how likely it was (xie2023selfeval)."""
         score = product(judged_step, countdown_value) if self.task.name == "countdown" else judged_step
-        return score, math.prod
+        return guided(score), math.prod
 
 
 @dataclass(frozen=True)

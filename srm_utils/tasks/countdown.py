@@ -313,8 +313,8 @@ def _search(state: State, target: int, body: list[str], rng: Random) -> list[Mov
 
     Moves are tried in one order, round and round, from where the search guesses: what comes next follows from what was
     tried last alone, and that is named on the way back. A search that had to remember more tried the same again. How
-    many tries an open state takes follows from nothing that stands before: were it bounded, "Yes" could be told from its
-    place, and no number would be held to the target. A closed one is left after a few.
+    many tries an open state takes follows from nothing that stands before: were it bounded, "Yes" could be told from
+    its place, and no number would be held to the target. A closed one is left after a few.
     """
     moves, near = list(_moves(state)), _ordered(state, target)
     alive = [move for move in near if state_value(move.after, target)]
