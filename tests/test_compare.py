@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 from typer.testing import CliRunner
 
 from srm_utils.collection.cli import app
@@ -28,7 +27,6 @@ from srm_utils.inference.compare import (
     flops_of,
     largest_within,
     only_solver,
-    paired_matrix,
     sizes_in,
 )
 from srm_utils.inference.debate import Debate
@@ -265,44 +263,7 @@ def test_wrong_names_and_wrong_splits_are_one_sentence() -> None:
         compare(setting(), [], ["2x"], ["greedy"], progress=False)
 
 
-# ---------------------------------------------------------------- the paired matrix
-
-
-def test_the_matrix_finds_what_was_planted_and_nothing_else() -> None:
-    rng = np.random.default_rng(0)
-    base = (rng.random(400) < 0.5).astype(float)
-    better = np.where(rng.random(400) < 0.3, 1.0, base)
-    other = np.where(rng.random(400) < 0.1, rng.random(400) < 0.5, base).astype(float)
-    matrix = paired_matrix({"base": base, "better": better, "other": other, "twin": base})
-    assert matrix.verdict("better", "base") == "better" and matrix.verdict("base", "better") == "worse"
-    assert matrix.verdict("base", "other") == matrix.verdict("base", "twin") == "not distinguishable"
-    assert np.allclose(matrix.difference, -matrix.difference.T) and np.allclose(matrix.low, -matrix.high.T)
-    off = ~np.eye(4, dtype=bool)
-    assert (matrix.low[off] < matrix.difference[off]).all() and (matrix.difference[off] < matrix.high[off]).all()
-    e = matrix.estimate("better", "base", 400)
-    assert e.value == pytest.approx(better.mean() - base.mean()) and e.low > 0
-
-
-def test_the_intervals_hold_all_at_once_and_are_narrower_than_bonferronis() -> None:
-    rng = np.random.default_rng(1)
-    missed, k, n = 0, 6, 120
-    narrower = []
-    for run in range(120):
-        easy = rng.random(n)  # problems that are hard for one are hard for all
-        scores = {str(i): (easy + rng.normal(0, 0.3, n) < 0.5).astype(float) for i in range(k)}
-        matrix = paired_matrix(scores, resamples=1000, seed=run)
-        missed += bool((matrix.low[~np.eye(k, dtype=bool)] > 0).any())
-        d = scores["0"] - scores["1"]
-        bonferroni = 2 * stats.norm.ppf(1 - 0.025 / 15) * d.std() / n**0.5
-        narrower.append(matrix.high[0, 1] - matrix.low[0, 1] < bonferroni * 1.02)
-    assert missed <= 13, f"{missed} of 120 families had a false verdict: more than 0.05 allows"
-    assert np.mean(narrower) > 0.9
-
-
-def test_a_matrix_needs_two_solvers_on_the_same_problems() -> None:
-    for scores in ({"a": [1, 0]}, {"a": [1, 0], "b": [1]}, {"a": [], "b": []}):
-        with pytest.raises(ValueError, match="at least two solvers, each measured on the same problems"):
-            paired_matrix(scores)
+# ---------------------------------------------------------------- what a comparison says
 
 
 def test_planted_differences_come_out_of_a_comparison() -> None:

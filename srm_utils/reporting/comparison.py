@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from srm_utils.inference.compare import Comparison, PairedMatrix
+    from srm_utils.evaluation.statistics import PairedMatrix
+    from srm_utils.inference.compare import Comparison
 
 #: Lines that a frontier names at its edge; more would not be told apart.
 NAMED = 7
