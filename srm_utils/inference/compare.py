@@ -216,10 +216,9 @@ METHODS: dict[str, Method] = {
         lambda s, n: VerifiedSamples(s.task, GenerativeVerifier(s.model), style=s.style, seed=s.seed),
     ),
     "tree-of-thoughts": Method(
-        "breadth first, the two best of 2N thoughts a level (yao2023tree)",
-        lambda s, n: BreadthFirst(s.steps, s.value[0], 2, aggregate=s.value[1]),
-        _tree,
-        most=32,
+        "breadth first, N thoughts a level, the best kept, of six or more two (yao2023tree)",
+        lambda s, n: BreadthFirst(s.steps, s.value[0], 1 if n < 6 else 2, aggregate=s.value[1]),
+        least=2,
     ),
     "depth-first": Method(
         "depth first with a way back, N thoughts gone on from (yao2023tree)",
