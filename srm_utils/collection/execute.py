@@ -231,6 +231,8 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
                 kernel_name=kernel_name,
                 startup_timeout=options["start_timeout"],
                 config=config,
+                # A kernel is interrupted when its notebook has ended, and would report that as an error.
+                extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
                 # The kernel's folder, not the worker's: a worker's own folder never changes.
                 resources={"metadata": {"path": str(watch.job.output.parent)}},
                 log=logger,
