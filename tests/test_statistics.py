@@ -395,7 +395,7 @@ def test_the_intervals_hold_all_at_once_and_are_narrower_than_bonferronis() -> N
     assert np.mean(narrower) > 0.9
 
 
-def test_a_matrix_needs_two_methods_on_the_same_problems() -> None:
+def test_a_matrix_needs_two_solvers_on_the_same_problems() -> None:
     for scores in ({"a": [1, 0]}, {"a": [1, 0], "b": [1]}, {"a": [], "b": []}):
-        with pytest.raises(ValueError, match="at least two methods, each measured on the same problems"):
+        with pytest.raises(ValueError, match="at least two solvers, each measured on the same problems"):
             s.paired_matrix(scores)

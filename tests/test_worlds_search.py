@@ -308,8 +308,11 @@ def test_search_traces_are_bounded_and_hold_only_legal_steps() -> None:
         assert "wrong" not in verdicts and verdicts[-1] == "right"
         assert parse_state(text, problem) == (problem.facts["target"],)
         dead_ends += "useless" in verdicts
+        # The answer is made of moves that the search tried.
+        parts = re.findall(r"\d+ [-+*/] \d+", text.rsplit("The answer is", 1)[1])
+        assert parts and all(f"Try {part} = " in text for part in parts)
         assert len(_words(COUNTDOWN.solution(problem, "cot"))) <= 60
-    assert dead_ends > 150
+    assert dead_ends > 200
 
 
 def test_a_search_goes_on_from_what_it_tried_last_and_tries_no_move_twice() -> None:

@@ -426,7 +426,7 @@ def paired_matrix(
     """
     names, rows = tuple(scores), [np.asarray(s, dtype=float) for s in scores.values()]
     if len(names) < 2 or len({row.shape for row in rows}) != 1 or rows[0].ndim != 1 or not rows[0].size:
-        raise ValueError("A matrix compares at least two methods, each measured on the same problems.")
+        raise ValueError("A matrix compares at least two solvers, each measured on the same problems.")
     x = np.stack(rows)
     n, mean = x.shape[1], x.mean(1)
     upper = np.triu_indices(len(names), 1)

@@ -216,7 +216,7 @@ METHODS: dict[str, Method] = {
         lambda s, n: VerifiedSamples(s.task, GenerativeVerifier(s.model), style=s.style, seed=s.seed),
     ),
     "tree-of-thoughts": Method(
-        "breadth first, N thoughts a level, the best kept, of six or more two (yao2023tree)",
+        "breadth first, N thoughts a level: keeps the best, from six on the best two (yao2023tree)",
         lambda s, n: BreadthFirst(s.steps, s.value[0], 1 if n < 6 else 2, aggregate=s.value[1]),
         least=2,
     ),

@@ -26,7 +26,7 @@ MIN_TARGET = 10
 MAX_NUMBER = {3: 40, 4: 20}
 #: A search trace: the chance that it begins one try further from the move that leads on, the most tries in a state that
 #: leads nowhere, and the words and signs that it may have.
-ANOTHER_TRY, TRIES_IF_CLOSED, MAX_TRACE = 0.5, 3, 250
+ANOTHER_TRY, TRIES_IF_CLOSED, MAX_TRACE = 0.55, 3, 250
 #: Characters of a text that are read for steps, and of an answer that is read at all.
 MAX_TEXT, MAX_ANSWER = 20_000, 120
 _WORD = re.compile(r"\w+|[^\s\w]")
