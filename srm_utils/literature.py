@@ -13,6 +13,7 @@ import difflib
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -320,8 +321,8 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 #: [Wei et al., 2022](https://arxiv.org/abs/2201.11903 "wei2022chain")
 _LINK = re.compile(r'\[(?P<label>[^\[\]]+)\]\((?P<url>[^()\s]+)(?:\s+"(?P<title>[^"]*)")?\)')
 _ARXIV_URL = re.compile(r"https?://(?:www\.)?arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})")
-#: Between these lines of the README stands the roadmap's table.
-TABLE_MARKS = ("<!-- roadmap: begin -->", "<!-- roadmap: end -->")
+#: Begin and end of what stands in the README and is made from a file.
+TABLE_MARKS = ("<!-- {}: begin -->", "<!-- {}: end -->")
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,7 +378,8 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
     """Rewrites name, year and address of every link whose key is known, and returns the files that changed.
 
     In a notebook, a link to an arXiv paper of the library without a key gets it; text after the year (", section 2")
-    stays. In Markdown the roadmap's table is renewed between `TABLE_MARKS`. An unknown key is left for a person.
+    stays. In Markdown the tables of the roadmap and of the verdicts are renewed between `TABLE_MARKS`. An unknown key
+    is left for a person.
     """
     library = library or load()
     changed = []
@@ -391,7 +393,10 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
                     cell.source = _repaired(cell.source, library, bare=False)
             new = nbformat.writes(notebook) + "\n"
         elif path.suffix == ".md":
-            new = _repaired(_with_table(path.read_text(encoding="utf-8")), library, bare=True)
+            new = path.read_text(encoding="utf-8")
+            for name in TABLES:
+                new = _with_table(new, name)
+            new = _repaired(new, library, bare=True)
         else:
             continue
         if new.strip() != path.read_text(encoding="utf-8").strip():
@@ -502,8 +507,9 @@ def _check_document(path: Path, library: Library) -> Iterator[Finding]:
             yield Finding(path, "whole notebook", "cites no paper; name those it runs as links titled with their key")
     else:
         text = path.read_text(encoding="utf-8")
-        if _with_table(text) != text:
-            yield Finding(path, "roadmap table", "differs from srm_utils/roadmap.yaml", repairable=True)
+        for name, (source, _) in TABLES.items():
+            if _with_table(text, name) != text:
+                yield Finding(path, f"{name} table", f"differs from {source}", repairable=True)
 
 
 def _judged(link: re.Match[str], library: Library, bare: bool) -> tuple[str, str]:
@@ -542,11 +548,12 @@ def _repaired(text: str, library: Library, bare: bool) -> str:
     return _LINK.sub(mend, text)
 
 
-def _with_table(text: str) -> str:
-    """The text with the roadmap's table renewed between its marks; unchanged where there are none."""
-    begin, end = map(re.escape, TABLE_MARKS)
-    table = f"{TABLE_MARKS[0]}\n{{}}\n{TABLE_MARKS[1]}"
-    return re.sub(f"{begin}.*?{end}", lambda _: table.format(roadmap_table("notebooks/")), text, flags=re.DOTALL)
+def _with_table(text: str, name: str) -> str:
+    """The text with a table renewed between its marks; unchanged where there are none."""
+    begin, end = (mark.format(name) for mark in TABLE_MARKS)
+    _, table = TABLES[name]
+    between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    return between.sub(lambda _: f"{begin}\n{table()}\n{end}", text)
 
 
 def _unknown(key: str, library: Library) -> str:
@@ -802,6 +809,48 @@ def roadmap_table(notebooks: str = "notebooks/") -> str:
         papers = "; ".join(load()[key].citation for key in technique.papers)
         rows.append(f"| {part.name} | {topic.name} | {technique.name} | {papers} | {where} |")
     return "\n".join(rows)
+
+
+def verdict_table(notebooks: str = "notebooks/") -> str:
+    """What came of the claims on the reserved split: a folded Markdown table for each part.
+
+    `notebooks` is the way from the reader's file to the notebooks folder; its `confirmed.json` has the numbers.
+    """
+    root = _notebook_folder(None)
+    file = root / "confirmed.json"
+    verdicts = json.loads(file.read_text(encoding="utf-8"))["claims"] if file.is_file() else []
+    claimed = len(_paper_values(root / "claims.yaml"))
+    parts = {t.notebook: part.name for part, _, t in _techniques(load_roadmap())}
+
+    def counts(rows: list[dict[str, Any]]) -> str:
+        tally = Counter(row["verdict"] for row in rows)
+        return ", ".join(f"{tally[v]} {v}" for v in ("supported", "inconclusive", "contradicted"))
+
+    lines = [f"{len(verdicts)} of {claimed} claims have been measured on the reserved split: {counts(verdicts)}."]
+    for part in dict.fromkeys(parts.values()):
+        rows = [row for row in verdicts if parts[row["notebook"]] == part]
+        if not rows:
+            continue
+        lines += ["", "<details>", f"<summary><b>{part}</b>: {counts(rows)}</summary>", ""]
+        lines += ["| claim | measured | asked | verdict |", "|---|---|---|---|"]
+        for row in rows:
+            margin = f"{row['margin']:g}"
+            asked = {"non-inferiority": f"above −{margin}", "equivalence": f"within ±{margin}"}
+            number = row["notebook"].rpartition("/")[2].partition("_")[0]
+            where = f"[{number}]({notebooks}{row['notebook']}.ipynb)"
+            measured = f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]".replace("-", "−")
+            said = f"{row['sentence']} {load()[row['paper']].citation}, {where}"
+            asked_of = asked.get(row["type"], f"above {margin}")
+            lines.append(f"| {said} | {measured} | {asked_of} | {row['verdict']} |")
+        lines += ["", "</details>"]
+    return "\n".join(lines)
+
+
+#: What each generated table is made from, and how.
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "roadmap": ("srm_utils/roadmap.yaml", roadmap_table),
+    "verdicts": ("notebooks/confirmed.json", verdict_table),
+}
 
 
 def _graded(root: Path, notebook: str, grade_id: str) -> bool:

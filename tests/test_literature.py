@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -545,13 +546,29 @@ def test_malformed_roadmap_is_named(tmp_path: Path, text: str, says: str) -> Non
 
 def test_readme_table_is_drawn_from_the_roadmap(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
-    begin, end = literature.TABLE_MARKS
+    begin, end = (mark.format("roadmap") for mark in literature.TABLE_MARKS)
     readme.write_text(f"# Title\n\n{begin}\nold\n{end}\n\nEnd.\n")
     assert [(f.place, f.repairable) for f in check_citations([readme])] == [("roadmap table", True)]
     assert repair_citations([readme]) == [readme] and check_citations([readme]) == []
     rows = [line for line in readme.read_text().splitlines() if line.startswith("| ")][1:]
     assert len(rows) == sum(len(part.techniques) for part in load_roadmap())
     assert readme.read_text().endswith(f"{end}\n\nEnd.\n")
+
+
+def test_readme_tells_what_came_of_every_confirmed_claim(tmp_path: Path) -> None:
+    verdicts = json.loads((CHECKOUT / "notebooks" / "confirmed.json").read_text())["claims"]
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(mark.format("verdicts") for mark in literature.TABLE_MARKS))
+    assert repair_citations([readme]) == [readme] and check_citations([readme]) == []
+    rows = [line.strip("| ").split(" | ") for line in readme.read_text().splitlines() if line.startswith("| ")]
+    rows = [row for row in rows if row[0] != "claim"]
+    assert sorted(row[-1] for row in rows) == sorted(v["verdict"] for v in verdicts)
+    for verdict in verdicts:
+        (row,) = (row for row in rows if row[0].startswith(verdict["sentence"]))
+        assert row[1].startswith(f"{verdict['value']:+.2f} [".replace("-", "−")) and row[3] == verdict["verdict"]
+    # A row that somebody has edited is found.
+    readme.write_text(readme.read_text().replace("| supported |", "| contradicted |", 1))
+    assert [f.place for f in check_citations([readme])] == ["verdicts table"]
 
 
 # ----------------------------------------------------------------------------------------- the reading paths
