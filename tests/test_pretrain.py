@@ -230,6 +230,8 @@ def test_shipped_weights_are_the_frozen_ones() -> None:
         assert hashlib.sha256(weights.read_bytes()).hexdigest() == sha, f"{name} was retrained: run `srm check family`"
         card = (family_folder() / name / "README.md").read_text()
         assert sha in card and "training.json" not in card
+        measured = re.search(r"^\| .+ \| [01]\.\d{3} \| [01]\.\d{3} to [01]\.\d{3} \|", card, re.MULTILINE)
+        assert measured, f"{name} has no figure: run `srm check family`"
     assert sum(p.stat().st_size for p in family_folder().rglob("*") if p.is_file()) < 40e6
 
 

@@ -36,25 +36,30 @@ REPORT = "check.json"
 
 @dataclass(frozen=True)
 class Check:
-    """One measured condition: `low <= value <= high` is what was asked; the interval is what is known."""
+    """One measured condition: `low <= value <= high` is what was asked; the interval is what is known.
+
+    Of a mere figure (`asked` is None) nothing was asked.
+    """
 
     condition: int
     what: str
     value: float
     interval: tuple[float, float]
-    asked: tuple[float, float]
+    asked: tuple[float, float] | None
 
     @property
     def passed(self) -> bool:
-        return bool(self.asked[0] <= self.value <= self.asked[1])
+        return self.asked is None or bool(self.asked[0] <= self.value <= self.asked[1])
 
     def __str__(self) -> str:
+        known = f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
+        if self.asked is None:
+            return f"     {self.condition}. {self.what}: {known}"
         low, high = self.asked
         bound = (
             f"at most {high:.2f}" if low == 0 else f"at least {low:.2f}" if high == 1 else f"{low:.2f} to {high:.2f}"
         )
         mark = "ok  " if self.passed else "FAIL"
-        known = f"{self.value:.3f} [{self.interval[0]:.3f}, {self.interval[1]:.3f}]"
         return f"{mark} {self.condition}. {self.what}: {known}, asked {bound}"
 
 
@@ -68,7 +73,7 @@ def check_family(n: int = 120, seeds: int = 5, say: Callable[[str], None] = prin
         write: also write the report and every member's model card.
     """
     checks = []
-    for check in chain(_accuracy(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
+    for check in chain(_accuracy(n), _bases(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
         say(str(check))
         checks.append(check)
     missing = [name for name in FAMILY if not (family_folder() / name / "model.safetensors").is_file()]
@@ -101,6 +106,10 @@ def _check(condition: int, what: str, e: Estimate, low: float, high: float = 1.0
     return Check(condition, what, e.value, (e.low, e.high), (low, high))
 
 
+def _figure(condition: int, what: str, e: Estimate) -> Check:
+    return Check(condition, what, e.value, (e.low, e.high), None)
+
+
 def _accuracy(n: int) -> Iterator[Check]:
     easy, hard = get_task("chain"), get_task("graph")
     base = load_model("base")
@@ -124,6 +133,17 @@ def _accuracy(n: int) -> Iterator[Check]:
                 model, task, task.problems(n, seed=13, difficulty=task.unseen_difficulties[-1]), "cot", 320
             )
             yield _check(1, f"{name}, {task.name}, unseen depth (below shallow)", unseen, 0, shallow.value)
+
+
+def _bases(n: int) -> Iterator[Check]:
+    """What every base can do when its style is named, the others beside the one that the conditions are about."""
+    shipped = [m.name for m in FAMILY.values() if (family_folder() / m.name / "model.safetensors").is_file()]
+    for name in (name for name in shipped if FAMILY[name].parent is None):
+        model = load_model(name)
+        for task in (get_task("chain"), get_task("graph"), get_task("countdown")):
+            for style, said in {"cot": "chain of thought", "direct": "direct"}.items():
+                found = _greedy(model, task, task.problems(n, seed=14), style)
+                yield _figure(1, f"{name}, {task.name}, {said}", found)
 
 
 def _style(n: int) -> Iterator[Check]:
@@ -154,7 +174,7 @@ def _search(n: int) -> Iterator[Check]:
         # Told apart: with four numbers there are many more moves, and a trace still tries few.
         for numbers in task.difficulties:
             found = _greedy(teacher, task, task.problems(n, seed=32, difficulty=numbers), "search", 256)
-            yield _check(3, f"teacher, Countdown, search trace, {numbers} numbers", found, 0.0)
+            yield _figure(3, f"teacher, Countdown, search trace, {numbers} numbers", found)
 
 
 def _learnable(n: int, seeds: int) -> Iterator[Check]:
@@ -275,6 +295,9 @@ with {threads} thread(s), torch {torch}; loss on answers at the end {loss:.3f}.
 """
 
 
+_HOLDS = {True: "yes", False: "**no**"}
+
+
 def write_cards() -> list[Path]:
     """Writes each member's model card from its training record, its hash and the last `srm check family`."""
     folder = family_folder()
@@ -288,7 +311,7 @@ def write_cards() -> list[Path]:
         facts = json.loads(record.read_text())
         rows = [
             f"| {c['what']} | {c['value']:.3f} | {c['interval'][0]:.3f} to {c['interval'][1]:.3f} "
-            f"| {c['asked'][0]:.2f} to {c['asked'][1]:.2f} | {'yes' if c['passed'] else '**no**'} |"
+            + (f"| {c['asked'][0]:.2f} to {c['asked'][1]:.2f} | {_HOLDS[c['passed']]} |" if c["asked"] else "| | |")
             for c in report
             if name in c["what"].replace(",", " ").split()
         ]
