@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 
@@ -26,11 +28,11 @@ from srm_utils.collection import execute as execution
 from srm_utils.collection import runner
 from srm_utils.collection.catalogue import Notebook, find, parameters_of, read_catalogue
 from srm_utils.collection.profiles import PROFILES, get_profile
-from srm_utils.collection.report import write_report
+from srm_utils.collection.report import Agreement, agreement, write_report
 from srm_utils.collection.seeds import over_seeds
 from srm_utils.collection.study import load_study
 from srm_utils.evaluation import Claim, Result, judge, seed_paired
-from srm_utils.evaluation.results import to_parquet
+from srm_utils.evaluation.results import bundle, to_jsonl, to_parquet
 
 Make = Callable[..., Path]
 
@@ -338,6 +340,33 @@ def test_the_report_escapes_what_notebooks_say(disaster: tuple[Path, Any], tmp_p
     path.write_text(path.read_text().replace("division by zero", "<script>alert(1)</script>"))
     page = write_report(copy).read_text()
     assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
+
+
+def test_a_runs_figures_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
+    def result(technique: str, value: float, **more: Any) -> Result:
+        about = {"notebook": "00_ok", "metric": "accuracy", "low": 0.0, "high": 1.0, "n": 40, "model": "base"}
+        return Result(**(about | {"technique": technique, "value": value, "profile": "cpu", "seed": 0} | more))
+
+    vote, odd = result("vote", 0.75), result("draft", math.nan)
+    claim = result("vote", 0.2, claim_id="gap", verdict="supported")
+    shipped = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("")])
+    shipped.cells[0].outputs = [nbformat.v4.new_output("display_data", bundle(r)) for r in (vote, odd, claim)]
+    nbformat.write(shipped, tmp_path / "00_ok.ipynb")
+
+    def beside(*found: Result) -> Agreement | None:
+        to_jsonl(found, tmp_path / "records.jsonl")
+        return agreement(tmp_path, tmp_path)
+
+    assert beside(vote, odd, claim) == Agreement(3, 3, 0.0, 0)
+    assert str(beside(claim, vote)) == "2 of 2 figures are the shipped ones."
+    other = replace(claim, value=0.1, verdict="inconclusive")
+    said = "2 of 3 figures are the shipped ones; the largest difference is 0.1, of the verdicts 1 differ."
+    assert str(beside(vote, replace(odd), other)) == said
+    assert beside(replace(odd, value=0.5)).largest == math.inf
+    # Of another size, profile or setting nothing is known.
+    strangers: list[dict[str, Any]] = [{"n": 8}, {"profile": "smoke"}, {"settings": {"k": 1}}]
+    assert beside(*(replace(vote, **change) for change in strangers)) is None
+    assert beside() is None
 
 
 # ---- resume ----------------------------------------------------------------------------------------------

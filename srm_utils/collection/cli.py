@@ -145,6 +145,8 @@ def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> No
 def _finish(ended: Any) -> None:
     """Say what a run came to, and leave with the code that says so."""
     typer.echo(f"Report: {ended.folder / 'index.html'}")
+    if ended.agreement:
+        typer.echo(f"{ended.agreement}")
     if ended.resumed:
         _say(f"{ended.resumed} notebook{'s' * (ended.resumed > 1)} taken over from before.")
     failed = [status for status in ended.failures if status.state == "failed"]
@@ -291,7 +293,7 @@ def report(
       srm report 2026-01-31-120000-cpu
     """
     from srm_utils.collection import runner
-    from srm_utils.collection.report import write_report
+    from srm_utils.collection.report import agreement, write_report
 
     folder = out / run_id if run_id else runner.latest_run(out)
     if not (folder / "run.json").is_file():
@@ -299,7 +301,7 @@ def report(
         hint = f"there are {have}" if have else "start one with `srm run`"
         raise FileNotFoundError(f"There is no run {run_id!r} in {out}; {hint}.")
     runner.collect(folder, runner.read_statuses(folder))
-    typer.echo(f"Report: {write_report(folder)}")
+    typer.echo(f"Report: {write_report(folder, agreement(folder))}")
 
 
 @app.command()

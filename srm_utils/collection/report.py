@@ -5,15 +5,75 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from srm_utils.collection.catalogue import notebooks_dir
 from srm_utils.collection.display import clock
 from srm_utils.collection.execute import Status, write_text
+from srm_utils.collection.publish import PUBLISHED
 
 
-def write_report(folder: Path) -> Path:
-    """Write `index.html` for the run in `folder` and return its path.
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a run's figures stand beside those of the shipped notebooks.
+
+    Of `compared` figures `same` are equal but for rounding; `largest` is the largest difference, in the figure's own
+    units, and `verdicts` the number of claims that got another verdict.
+    """
+
+    compared: int
+    same: int
+    largest: float
+    verdicts: int
+
+    def __str__(self) -> str:
+        said = f"{self.same} of {self.compared} figures are the shipped ones"
+        if self.same < self.compared:
+            said += f"; the largest difference is {self.largest:.2g}, of the verdicts {self.verdicts} differ"
+        return f"{said}."
+
+
+def agreement(folder: Path, notebooks: Path | None = None) -> Agreement | None:
+    """The figures of the run in `folder` beside those in `notebooks` (the collection's); None where none can be.
+
+    Compared are figures of the same technique, model, size, seed and settings, so a run of other parameters has none.
+    """
+    from srm_utils.evaluation.results import read_results
+
+    shelf, records = notebooks or notebooks_dir(), [json.loads(line) for line in _lines(folder / "records.jsonl")]
+    records = [r for r in records if r["profile"] == PUBLISHED]
+    shipped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for name in sorted({r["notebook"] for r in records}):
+        if (shelf / f"{name}.ipynb").is_file():
+            for result in read_results(shelf / f"{name}.ipynb"):
+                record = result.to_record()
+                shipped.setdefault(_identity(record), []).append(record)
+    pairs = [(r, shipped[_identity(r)].pop(0)) for r in records if shipped.get(_identity(r))]
+    if not pairs:
+        return None
+    gaps = [_gap(_number(a["value"]), _number(b["value"])) for a, b in pairs]
+    same = sum(gap <= 1e-9 * max(1.0, abs(_number(a["value"]))) for gap, (a, _) in zip(gaps, pairs, strict=True))
+    return Agreement(len(pairs), same, max(gaps), sum(a["verdict"] != b["verdict"] for a, b in pairs))
+
+
+def _gap(a: float, b: float) -> float:
+    """The distance of two figures; between a number and none there is no end of it."""
+    if a == b or (math.isnan(a) and math.isnan(b)):
+        return 0.0
+    return math.inf if math.isnan(a - b) else abs(a - b)
+
+
+def _identity(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """What two records have in common that measure the same thing."""
+    named = ("notebook", "technique", "metric", "model", "n", "seed", "claim_id")
+    return (*(str(record[k]) for k in named), json.dumps(record["settings"], sort_keys=True))
+
+
+def write_report(folder: Path, beside: Agreement | None = None) -> Path:
+    """Write `index.html` for the run in `folder` and return its path; `beside` is its `agreement`.
 
     The scoreboard has a row for each measurement (technique, value and interval, mean cost of a problem), the
     claims a row for each verdict, the notebooks a link to each one's HTML, and the failures their cell and error.
@@ -39,6 +99,7 @@ def write_report(folder: Path) -> Path:
         failures=[n for n in notebooks if n["state"] != "completed"],
         scoreboard=[_score_row(folder, r, records) for r in records if not r["claim_id"]],
         claims=claims,
+        agreement=beside,
         verdicts=sorted(Counter(c["verdict"] for c in claims).items()),
         seconds=clock(sum(s.seconds for s in statuses.values())),
     )

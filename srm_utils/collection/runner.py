@@ -18,26 +18,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import srm_utils
 from srm_utils.collection.catalogue import Notebook, cell_source, find, read_catalogue, read_json
 from srm_utils.collection.execute import Job, Status, disk_sentence, execute, export_html, write_text
 from srm_utils.collection.profiles import get_profile, nearest
 
+if TYPE_CHECKING:
+    from srm_utils.collection.report import Agreement
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An ended run: its folder, how each notebook ended, how many were taken over, and whether Ctrl-C ended it."""
+    """An ended run: its folder, how each notebook ended, how many were taken over, whether Ctrl-C ended it, and how its
+    figures stand beside the shipped ones."""
 
     folder: Path
     statuses: tuple[Status, ...]
     resumed: int = 0
     interrupted: bool = False
+    agreement: Agreement | None = None
 
     @property
     def failures(self) -> tuple[Status, ...]:
@@ -323,10 +328,11 @@ def run(
     statuses = {s.label: s for s in (*kept, *done)}
     ended = Run(folder, tuple(statuses[j.label] for j in planned if j.label in statuses), len(kept), interrupted)
     collect(folder, ended.statuses)
-    from srm_utils.collection.report import write_report
+    from srm_utils.collection.report import agreement, write_report
 
-    write_report(folder)
-    return ended
+    beside = agreement(folder)
+    write_report(folder, beside)
+    return replace(ended, agreement=beside)
 
 
 def _claims(picked: Sequence[Notebook]) -> list[dict[str, Any]]:
