@@ -815,12 +815,19 @@ def verdict_table(notebooks: str = "notebooks/") -> str:
     """What came of the claims on the reserved split: a folded Markdown table for each part.
 
     `notebooks` is the way from the reader's file to the notebooks folder; its `confirmed.json` has the numbers.
+
+    Raises ValueError when a claim's notebook stands nowhere on the roadmap.
     """
     root = _notebook_folder(None)
     file = root / "confirmed.json"
     verdicts = json.loads(file.read_text(encoding="utf-8"))["claims"] if file.is_file() else []
     claimed = len(_paper_values(root / "claims.yaml"))
     parts = {t.notebook: part.name for part, _, t in _techniques(load_roadmap())}
+    for row in verdicts:
+        if row["notebook"] not in parts:
+            raise ValueError(
+                f"{file.name} judges claims of {row['notebook']}; give that notebook a place in roadmap.yaml."
+            )
 
     def counts(rows: list[dict[str, Any]]) -> str:
         tally = Counter(row["verdict"] for row in rows)

@@ -571,6 +571,16 @@ def test_readme_tells_what_came_of_every_confirmed_claim(tmp_path: Path) -> None
     assert [f.place for f in check_citations([readme])] == ["verdicts table"]
 
 
+def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(literature, "_notebook_folder", lambda folder: tmp_path)
+    (tmp_path / "claims.yaml").write_text((CHECKOUT / "notebooks" / "claims.yaml").read_text())
+    (tmp_path / "confirmed.json").write_text(
+        json.dumps({"claims": [{"notebook": "9_elsewhere/90_new", "verdict": "supported"}]})
+    )
+    with pytest.raises(ValueError, match="judges claims of 9_elsewhere/90_new; give that notebook a place"):
+        literature.verdict_table()
+
+
 # ----------------------------------------------------------------------------------------- the reading paths
 
 
