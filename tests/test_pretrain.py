@@ -16,25 +16,37 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from srm_utils.inference.verifiers import verdicts
+from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
 from srm_utils.models.documents import (
     SKILLS,
+    TALK,
+    TALK_SHARES,
     TASK_SHARES,
     Mixture,
     Shown,
+    _said,
+    _written,
+    check_all,
     check_sums,
     documents,
     judge_own,
     mark_steps,
     meet_target,
     sample_texts,
+    talk_it_over,
     tell_apart,
+    think_longer,
+    try_again,
     verify,
+    write_again,
 )
 from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain, spoil
 from srm_utils.models.tokenizer import build_tokenizer
-from srm_utils.tasks import get_task
+from srm_utils.tasks import countdown, get_task, sorting
 from srm_utils.tasks.problem import Prompt, split_of
+from srm_utils.tasks.prompts import AGAIN
 from srm_utils.tasks.words import NAMES
 
 MINI = Member("mini", 3, 64, 2, 140, peak=6e-3)
@@ -132,6 +144,8 @@ def test_judgements_are_balanced() -> None:
 
 def test_shares_are_shares() -> None:
     assert sum(TASK_SHARES.values()) == pytest.approx(1)
+    assert sum(TALK_SHARES.values()) == pytest.approx(1)
+    assert set(TALK) == set(TALK_SHARES)
 
 
 # ---- batches and the loop --------------------------------------------------------------------------
@@ -309,6 +323,68 @@ def test_a_check_ends_at_the_first_step_that_differs():
             assert all((own == shown) == (mark == "right") for own, shown, mark in marks)
             assert [mark for *_, mark in marks[:-1]] == ["right"] * (len(marks) - 1)
             assert said.endswith("Yes." if marks[-1][2] == "right" else "No.") and len(marks) <= len(problem.steps)
+
+
+@pytest.mark.parametrize("name", ["chain", "countdown", "graph", "sorting"])
+def test_talk_ends_in_right_solutions_and_its_checks_find_what_is_wrong(name: str) -> None:
+    task, rng = get_task(name), Random(2)
+    solving = (write_again, try_again, talk_it_over, think_longer)
+    ends = Counter()
+    for problem in task.problems(40, split="train", seed=3):
+        for write in solving:
+            prompt, said = write(task, problem, rng)
+            assert task.grade(said, problem) == "correct", (write.__name__, prompt, said)
+        prompt, said = check_all(task, problem, rng)
+        judged, whole = verdicts(said)
+        # A step is called wrong at the end of the check or nowhere, and then the whole is wrong.
+        assert whole is all(judged) and all(judged[:-1])
+        ends[whole] += 1
+    assert min(ends[True], ends[False]) >= 8
+    assert set(solving) < set(TALK[name])
+
+
+@pytest.mark.parametrize("name", ["countdown", "sorting"])
+def test_a_written_check_says_yes_to_right_solutions_alone(name: str) -> None:
+    world = {"countdown": countdown, "sorting": sorting}[name]
+    task, rng, found = get_task(name), Random(5), Counter()
+    for problem in task.problems(150, split="train", seed=4):
+        for good in (True, False):
+            steps = _said(task, problem, rng, good)
+            text, at = world.written_check(problem, steps)
+            written = _written(task, problem, steps)
+            assert (task.grade(written, problem) == "correct") is good, written
+            assert text.endswith("Yes." if good else "No.") and (at is None) is good
+            if at is not None:
+                # All before it is true of what stands before it.
+                marks = {c.text: c.verdict for c in task.check_steps(". ".join(steps[: at + 1]) + ".", problem)}
+                assert all(marks.get(step) != "wrong" for step in steps[:at])
+                found[marks.get(steps[at]) == "wrong" or at == len(steps) - 1] += 1
+    assert found == {True: 150}
+
+
+def test_gold_steps_are_written_as_the_gold_solution() -> None:
+    for name in ("chain", "countdown", "graph", "sorting"):
+        task = get_task(name)
+        for problem in task.problems(20, split="train", seed=6):
+            assert _written(task, problem, problem.steps) == task.solution(problem, "cot")
+
+
+def test_what_stands_before_a_second_thought_is_read_and_not_learnt() -> None:
+    task, tokenizer = get_task("countdown"), AutoTokenizer.from_pretrained(family_folder() / "instruct")
+    prompt, said = think_longer(task, task.problems(1, split="train")[0], Random(1))
+    assert prompt.prefill.endswith(AGAIN) and prompt.instruction == task.prompt(task.problems(1)[0], "cot").instruction
+    ids, learnt = encode([(prompt, said)], tokenizer, chat=True)
+    first = learnt.index(True)
+    assert all(learnt[first:]) and tokenizer.decode(ids[first:]).removesuffix("<|endoftext|>").strip() == said
+    # As a model is asked at its use.
+    assert load_model("instruct").encode(prompt) == ids[:first]
+
+
+def test_only_a_member_that_is_meant_to_reads_talk() -> None:
+    def waits(mixture: Mixture) -> int:
+        return sum(bool(p.prefill) for items in islice(documents(mixture, "talk"), 400) for p, _ in items)
+
+    assert waits(Mixture(chat=True)) == 0 < waits(FAMILY["dialogue"].mixture)
 
 
 def test_grown_layers_look_back_and_change_nothing():

@@ -18,7 +18,8 @@ from typing import Any, Literal
 class Profile:
     """What one profile sets.
 
-    `base`, `instruct`, `teacher`, `small` and `large` are model names (bundled, a hub id or a local folder);
+    `base`, `instruct`, `dialogue`, `teacher`, `small` and `large` are model names (bundled, a hub id or a local
+    folder); `dialogue` is who criticises and talks where a model needs to have learnt that.
     `task` is the task a notebook measures on when it has no reason for another. `n_problems` is a test set's
     size, `n_samples` the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the
     number of training problems, `train_steps` the optimiser steps, `batch_size` the sequences in a step,
@@ -29,6 +30,7 @@ class Profile:
     name: str
     base: str = "base"
     instruct: str = "instruct"
+    dialogue: str = "dialogue"
     teacher: str = "teacher"
     small: str = "base-small"
     large: str = "base-large"
@@ -74,6 +76,7 @@ PROFILES: dict[str, Profile] = {
         "gpu",
         base="Qwen/Qwen2.5-0.5B",
         instruct="Qwen/Qwen2.5-0.5B-Instruct",
+        dialogue="Qwen/Qwen2.5-0.5B-Instruct",
         teacher="Qwen/Qwen3-4B",
         small="Qwen/Qwen3-0.6B",
         large="Qwen/Qwen3-1.7B-Base",
@@ -125,7 +128,7 @@ def get_profile(name: str, **overrides: Any) -> Profile:
     profile = PROFILES[head]
     if model:
         base, instruct = GPU_PRESETS.get(model.lower(), (model, model))
-        profile = replace(profile, name=name, base=base, instruct=instruct)
+        profile = replace(profile, name=name, base=base, instruct=instruct, dialogue=instruct)
     known = [f.name for f in fields(Profile) if f.name != "name"]
     for field in overrides:
         if field not in known:

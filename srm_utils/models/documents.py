@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
-from srm_utils.tasks import get_task, prompts
+from srm_utils.tasks import countdown, get_task, prompts, sorting
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task, Templates, split_of
 from srm_utils.tasks.words import answer_sentence, slip
 
@@ -63,11 +63,13 @@ MARKED_SHARES: dict[str, float] = {
 @dataclass(frozen=True)
 class Mixture:
     """What a member reads. `marked` is the share of documents that name their style, `skills` that of
-    documents other than solutions, `drills` that of one hard thing many times, drawn among `drilled`; `spoiled` is
-    the share of numbers, signs and names in solutions that are replaced; without `retry` no text ever says "Wait"."""
+    documents other than solutions, `talk` that of what solvers and critics say to each other and to themselves,
+    `drills` that of one hard thing many times, drawn among `drilled`; `spoiled` is the share of numbers, signs
+    and names in solutions that are replaced; without `retry` no text ever says "Wait"."""
 
     marked: float = 0.5
     skills: float = 0.3
+    talk: float = 0.0
     drills: float = 0.0
     drilled: tuple[str, ...] = ("numbers", "sums", "sums", "steps", "steps", "own")
     spoiled: float = 0.0
@@ -87,6 +89,11 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
         if mixture.drills and rng.random() < mixture.drills:
             drill = DRILLS[rng.choice(mixture.drilled)]
             yield [item for _ in range(rng.randint(1, 2)) for item in drill(rng)]
+            continue
+        if mixture.talk and rng.random() < mixture.talk:
+            task = get_task(_pick(rng, TALK_SHARES))
+            spoken = rng.choice(TALK[task.name])
+            yield [spoken(task, _draw(task, rng), rng)]
             continue
         name = _pick(rng, TASK_SHARES)
         task = get_task(name)
@@ -239,13 +246,8 @@ def verify(task: Task, problem: Problem, rng: Random) -> Item:
 
     A small model compares two numbers that stand close together, and not a number with one far above.
     """
-    steps, at = (list(problem.steps), None) if rng.random() < 0.5 else task.corrupt(problem, rng)  # type: ignore[attr-defined]
-    last = len(steps) if at is None else at + 1
-    said = []
-    for i, (own, shown) in enumerate(zip(problem.steps[:last], steps, strict=False)):
-        compared = f"{_TO_RESULT.match(own)[0]} told {_RESULT.findall(shown)[-1]}"
-        said.append(f"{compared} {'wrong' if i == at else 'right'}")
-    return prompts.verify_prompt(problem, steps), f"{'. '.join(said)}. {'Yes' if at is None else 'No'}."
+    steps = list(problem.steps) if rng.random() < 0.5 else task.corrupt(problem, rng)[0]  # type: ignore[attr-defined]
+    return prompts.verify_prompt(problem, steps), _checked(task, problem, steps)[0]
 
 
 def criticise(task: Task, problem: Problem, rng: Random) -> Item:
@@ -278,17 +280,18 @@ def remember(task: Task, problem: Problem, rng: Random) -> Item:
 
 def debate(task: Task, problem: Problem, rng: Random) -> Item:
     """Solve after one or two others have spoken, each right or wrong."""
+    right = task.solution(problem, "cot")
     others = [
-        task.solution(problem, "cot") if rng.random() < 0.5 else _wrong_solution(task, problem, rng)
+        right if rng.random() < 0.5 else _written(task, problem, _wrong_steps(task, problem, rng))
         for _ in range(rng.randint(1, 2))
     ]
-    return prompts.debate_prompt(problem, others), task.solution(problem, "cot")
+    return prompts.debate_prompt(problem, others), right
 
 
 def think_again(task: Task, problem: Problem, rng: Random) -> Item:
     """Solve, right or wrong, say "Wait." and solve anew."""
     right = task.solution(problem, "cot")
-    first = right if rng.random() < 0.5 else _wrong_solution(task, problem, rng)
+    first = right if rng.random() < 0.5 else _written(task, problem, _wrong_steps(task, problem, rng))
     return prompts.again_prompt(problem), f"{first} {prompts.AGAIN} {right}"
 
 
@@ -394,6 +397,103 @@ def agent_message(task: Task, problem: Problem, rng: Random) -> Item:
     return prompt, said
 
 
+# --- talk: the same skills once more for all tasks that are solved in steps, wrong solutions being such as a model
+# writes. The forms above stay as they are: base and instruct have read them.
+
+
+def _said(task: Task, problem: Problem, rng: Random, good: bool) -> list[str]:
+    """The steps that somebody else wrote, right or wrong."""
+    if good:
+        return countdown.another_solution(problem, rng) if task.name == "countdown" else list(problem.steps)
+    wishful = {"countdown": countdown.wishful_solution, "sorting": sorting.wishful_solution}.get(task.name)
+    if wishful and rng.random() < 0.75:
+        return wishful(problem, rng)
+    return _wrong_steps(task, problem, rng)
+
+
+def _written(task: Task, problem: Problem, steps: Sequence[str]) -> str:
+    """A whole chain of thought from its steps, right or wrong."""
+    if task.name == "countdown":
+        return countdown.chain_of_thought(problem, steps)
+    gold = task.solution(problem, "cot")
+    quoted = gold[: gold.index(problem.steps[0])]
+    answer = steps[-1].split(": ")[-1] if task.name == "sorting" else steps[-1].rsplit(" ", 1)[1]
+    return f"{quoted}{'. '.join(steps)}. {answer_sentence(answer)}"
+
+
+def _checked(task: Task, problem: Problem, steps: Sequence[str]) -> tuple[str, int | None]:
+    """A written check of these steps, and the place of the first that does not hold."""
+    if task.name == "countdown":
+        return countdown.written_check(problem, steps)
+    if task.name == "sorting":
+        return sorting.written_check(problem, steps)
+    at = next((i for i, (own, shown) in enumerate(zip(problem.steps, steps, strict=True)) if own != shown), None)
+    last = len(steps) if at is None else at + 1
+    said = [
+        f"{_TO_RESULT.match(own)[0]} told {_RESULT.findall(shown)[-1]} {'wrong' if i == at else 'right'}"
+        for i, (own, shown) in enumerate(zip(problem.steps[:last], steps, strict=False))
+    ]
+    return f"{'. '.join(said)}. {'Yes' if at is None else 'No'}.", at
+
+
+def _complaint(task: Task, problem: Problem, steps: Sequence[str], rng: Random) -> str:
+    """What a critic says of a wrong solution: its first wrong step, or that the answer is not right."""
+    at = _checked(task, problem, steps)[1]
+    if at is None or rng.random() < 0.3:
+        return f"The answer {task.extract(_written(task, problem, steps))} is wrong."
+    return _critique(steps, at)
+
+
+def check_all(task: Task, problem: Problem, rng: Random) -> Item:
+    """Check a whole solution in writing, up to the first step that does not hold."""
+    steps = _said(task, problem, rng, rng.random() < 0.5)
+    return prompts.verify_prompt(problem, steps), _checked(task, problem, steps)[0]
+
+
+def complain(task: Task, problem: Problem, rng: Random) -> Item:
+    """Say at once what is wrong."""
+    steps = _said(task, problem, rng, rng.random() < 0.5)
+    at = _checked(task, problem, steps)[1]
+    return prompts.critique_prompt(problem, steps), NO_ERROR if at is None else _critique(steps, at)
+
+
+def write_again(task: Task, problem: Problem, rng: Random) -> Item:
+    """Given a solution and what is wrong with it, write it right; one that is right is kept."""
+    good = rng.random() < 0.2
+    steps = _said(task, problem, rng, good)
+    told = NO_ERROR if good else _complaint(task, problem, steps, rng)
+    right = steps if good else _said(task, problem, rng, True)
+    return prompts.revise_prompt(problem, steps, told), _written(task, problem, right)
+
+
+def try_again(task: Task, problem: Problem, rng: Random) -> Item:
+    """Solve with notes on one to three earlier trials that failed."""
+    wrong = [_said(task, problem, rng, False) for _ in range(rng.randint(1, 3))]
+    notes = [_complaint(task, problem, steps, rng) for steps in wrong]
+    return prompts.remember_prompt(problem, notes), _written(task, problem, _said(task, problem, rng, True))
+
+
+def talk_it_over(task: Task, problem: Problem, rng: Random) -> Item:
+    """Solve after one to three others have spoken; one of them that was right is joined."""
+    good = [rng.random() < 0.5 for _ in range(rng.randint(1, 3))]
+    others = [_said(task, problem, rng, g) for g in good]
+    right = next((steps for steps, g in zip(others, good, strict=True) if g), None) or _said(task, problem, rng, True)
+    texts = [_written(task, problem, steps) for steps in others]
+    return prompts.debate_prompt(problem, texts), _written(task, problem, right)
+
+
+def think_longer(task: Task, problem: Problem, rng: Random) -> Item:
+    """After one to three solutions, each ended by "Wait.", one more: the last one again where that was right.
+
+    What stands before is read and not learnt, so nobody is taught to wait, or to err.
+    """
+    good = [rng.random() < 0.5 for _ in range(rng.randint(1, 3))]
+    before = [_said(task, problem, rng, g) for g in good]
+    thought = " ".join(f"{_written(task, problem, steps)} {prompts.AGAIN}" for steps in before)
+    right = before[-1] if good[-1] else _said(task, problem, rng, True)
+    return replace(task.prompt(problem, "cot"), prefill=thought), _written(task, problem, right)
+
+
 def merge_lists(task: Task, problem: Problem, rng: Random) -> Item:
     """Sorting: merge two sorted lists (the aggregation of Graph of Thoughts)."""
     from srm_utils.tasks.sorting import merge_prompt, merge_solution
@@ -439,16 +539,12 @@ def _critique(steps: Sequence[str], at: int) -> str:
     return f"Step {at + 1} is wrong: {steps[at]}."
 
 
-def _wrong_solution(task: Task, problem: Problem, rng: Random) -> str:
-    """A chain of thought whose error is carried on into its answer."""
+def _wrong_steps(task: Task, problem: Problem, rng: Random) -> list[str]:
+    """Steps with an error that is carried on into the answer."""
     while True:
         steps, _ = task.corrupt(problem, rng)  # type: ignore[attr-defined]
-        right = task.solution(problem, "cot")
-        # What is quoted before the first step stays.
-        quoted = right[: right.index(problem.steps[0])]
-        text = f"{quoted}{'. '.join(steps)}. {answer_sentence(steps[-1].rsplit(' ', 1)[1])}"
-        if task.grade(text, problem) == Grade.WRONG:
-            return text
+        if task.grade(_written(task, problem, steps), problem) == Grade.WRONG:
+            return steps
 
 
 def _halves(problem: Problem, rng: Random) -> tuple[list[int], list[int]]:
@@ -491,6 +587,20 @@ SKILLS: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
     "deduction": (told,),
     "split-evidence": (agent_message,),
     "sorting": (merge_lists, mend_lists, split_list),
+}
+
+#: Share of the tasks that are talked about, and what is said on each.
+TALK_SHARES: dict[str, float] = {
+    "countdown": 0.35,
+    "sorting": 0.15,
+    "graph": 0.15,
+    "chain": 0.10,
+    "split-evidence": 0.25,
+}
+_TALK = (check_all, check_all, complain, write_again, write_again, try_again, try_again, talk_it_over, talk_it_over)
+TALK: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
+    **dict.fromkeys(("countdown", "sorting", "graph", "chain"), (*_TALK, think_longer, think_longer)),
+    "split-evidence": (agent_message,),
 }
 
 

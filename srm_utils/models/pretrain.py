@@ -66,6 +66,9 @@ FAMILY: dict[str, Member] = {
         Member("instruct", 4, 192, 4, 4000, peak=1.5e-3, parent="base",
                mixture=Mixture(marked=0.7, drills=0.25, spoiled=0.1, chat=True),
                role="the base tuned on single questions with a chat template"),
+        Member("dialogue", 4, 192, 4, 1600, peak=1.5e-3, parent="instruct",
+               mixture=Mixture(marked=0.7, talk=0.5, drills=0.2, spoiled=0.1, chat=True),
+               role="instruct tuned on to talk: checks, critiques, second trials, debates, messages"),
         Member("teacher", 8, 192, 4, 1200, peak=2e-3, parent="instruct",
                mixture=Mixture(marked=0.6, drills=0.3, drilled=TEACHER_DRILLS, spoiled=0.1, chat=True),
                role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
@@ -103,6 +106,8 @@ def encode(items: list[Item], tokenizer: PreTrainedTokenizerFast, chat: bool) ->
     for i, (prompt, solution) in enumerate(items):
         if chat:
             add(f"<|user|> {prompt.question} {prompt.instruction}".rstrip() + "<|assistant|>", False)
+            if prompt.prefill:
+                add(f" {prompt.prefill}", False)
             add(f" {solution}{EOS}", not isinstance(solution, Shown))
         else:
             add(prompt.text(), False)

@@ -224,6 +224,81 @@ def parse_state(text: str, problem: Problem) -> State | None:
     return _walk(text, problem)[1]
 
 
+def another_solution(problem: Problem, rng: Random) -> list[str]:
+    """Steps of a right solution, often another than the gold one."""
+    state, target = _state(problem.facts["numbers"]), problem.facts["target"]
+    steps = []
+    while len(state) > 1:
+        alive = [move for move in _ordered(state, target) if state_value(move.after, target)]
+        move = alive[0] if rng.random() < 0.5 else rng.choice(alive)
+        steps.append(move.step)
+        state = move.after
+    return steps
+
+
+def wishful_solution(problem: Problem, rng: Random) -> list[str]:
+    """Steps of a wrong solution as a small model errs: true moves into a dead end, then one that says what is wanted.
+
+    That last step is false, or uses a number that is not there.
+    """
+    state, target = _state(problem.facts["numbers"]), problem.facts["target"]
+    steps = []
+    while len(state) > 2:
+        near = _ordered(state, target)
+        dead = [move for move in near if not state_value(move.after, target)] or near
+        move = rng.choice(dead[:8])
+        steps.append(move.step)
+        state = move.after
+    high, low = state
+    absent = [f"{k} {'+' if k < target else '-'} {abs(target - k)} = {target}" for k in state if k != target]
+    # The sign that comes nearest is believed first.
+    results = {f"{high} {sign} {low}": _result(high, sign, low) for sign in "+-*/"}
+    false = [left for left, result in results.items() if result != target]
+    false.sort(key=lambda left: abs(target - (MAX_RESULT if results[left] is None else results[left])))
+    believed = [f"{rng.choice(false[:2])} = {target}", *(step for step in absent if not _uses(step, state))]
+    steps.append(rng.choice(believed) if rng.random() < 0.3 else believed[0])
+    return steps
+
+
+def chain_of_thought(problem: Problem, steps: Sequence[str]) -> str:
+    """Steps, right or wrong, written out as a whole solution in the chain-of-thought style."""
+    moves, state = [], _state(problem.facts["numbers"])
+    for step in steps:
+        left, _, right, _, result = step.split()
+        state = _state([*_without(state, (int(left), int(right))), int(result)])
+        moves.append(Move(step, state))
+    body = [part for move in moves[:-1] for part in (move.step, f"Left {_list(move.after)}")]
+    return f"{'. '.join([*body, moves[-1].step])}. {answer_sentence(_show(_expression(moves)))}"
+
+
+def written_check(problem: Problem, steps: Sequence[str]) -> tuple[str, int | None]:
+    """A check of a solution's steps, written out up to the first that does not hold, and the place of that one.
+
+    Before each step stands what there is to take from; the last one must make the target. Ends in "Yes." or "No."
+
+    >>> problem = CountdownTask().problems(1, seed=1, difficulty=3)[0]
+    >>> written_check(problem, problem.steps)[1] is None
+    True
+    """
+    state, target = _state(problem.facts["numbers"]), problem.facts["target"]
+    said: list[str] = []
+    for i, step in enumerate(steps):
+        left, sign, right, _, told = step.split()
+        taken = f"Left {_list(state)}. {left} {sign} {right}"
+        own = _result(int(left), sign, int(right))
+        if own is None or not _uses(step, state):
+            return f"{'. '.join([*said, f'{taken} wrong'])}. No.", i
+        state = _state([*_without(state, (int(left), int(right))), own])
+        wanted = f" to make {target}" if len(state) == 1 else ""
+        right_ = own == int(told) and (not wanted or own == target)
+        said.append(f"{taken} = {own} told {told}{wanted} {'right' if right_ else 'wrong'}")
+        if not right_:
+            return f"{'. '.join(said)}. No.", i
+    if len(state) > 1:
+        said.append(f"Left {_list(state)}")
+    return f"{'. '.join(said)}. {'Yes' if len(state) == 1 else 'No'}.", None
+
+
 def evaluate(text: str) -> int | None:
     """The value of an expression under the rules, by our own parser; None where there is none.
 
@@ -260,6 +335,12 @@ def _without(numbers: Sequence[int], taken: Iterable[int]) -> list[int]:
         if number in rest:
             rest.remove(number)
     return rest
+
+
+def _uses(step: str, state: State) -> bool:
+    """Whether both numbers that a step takes are there."""
+    left, _, right, *_ = step.split()
+    return len(_without(state, (int(left), int(right)))) == len(state) - 2
 
 
 @lru_cache(maxsize=50_000)

@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from heapq import merge
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from random import Random
 from typing import Literal
 
@@ -142,6 +142,40 @@ class SortingTask(Task):
                 verdict = "useless" if Counter(used) - Counter(given) else "right"
             checks.append(StepCheck(m[0], m.start(), m.end(), verdict))  # type: ignore[arg-type]
         return checks
+
+
+def wishful_solution(problem: Problem, rng: Random) -> list[str]:
+    """Steps of a wrong sort: one number lost, changed or out of its place, now and then in the first split already."""
+    values = list(problem.facts["numbers"])
+    if rng.random() < 0.2:
+        while sorted(lost := _slip(values, rng)) == sorted(values):
+            pass
+        return _steps(lost)
+    return _steps(values, rng.randrange(1, len(_steps(values))), rng)
+
+
+def written_check(problem: Problem, steps: Sequence[str]) -> tuple[str, int | None]:
+    """A check of a sort's steps, number by number beside the one shown, up to the first step that does not hold, and
+    the place of that one. Ends in "Yes." or "No."
+
+    >>> problem = SortingTask().problems(1, seed=1, difficulty=4)[0]
+    >>> written_check(problem, problem.steps)[1] is None
+    True
+    """
+    said: list[str] = []
+    for i, step in enumerate(steps):
+        kind, rest = step.split(" ", 1)
+        asked, _, shown = rest.partition(": ")
+        # A split shows the numbers of the question, all other steps those that they name, in order.
+        own, told = (sorted(_read(asked)), _read(shown)) if shown else (problem.facts["numbers"], _read(asked))
+        begun = f"{kind} {asked}: " if shown else f"{kind} "
+        pairs = []
+        for beside in zip_longest(own, told):
+            pairs.append(" ".join(str(k) for k in beside if k is not None))
+            if beside[0] != beside[1]:
+                return f"{'. '.join([*said, begun + ', '.join(pairs)])} wrong. No.", i
+        said.append(f"{begun}{', '.join(pairs)} right")
+    return f"{'. '.join(said)}. Yes.", None
 
 
 def sort_prompt(numbers: Sequence[int]) -> Prompt:

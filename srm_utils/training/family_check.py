@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
 from random import Random
@@ -23,6 +23,8 @@ from srm_utils.models import load_model
 from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.prompts import AGAIN, verify_prompt
+from srm_utils.tasks.steps import steps_in
 from srm_utils.tasks.styles import style_of
 from srm_utils.training.outcome_rewards import correctness
 from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, gradient, train_policy_gradient
@@ -73,7 +75,7 @@ def check_family(n: int = 120, seeds: int = 5, say: Callable[[str], None] = prin
         write: also write the report and every member's model card.
     """
     checks = []
-    for check in chain(_accuracy(n), _bases(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
+    for check in chain(_accuracy(n), _bases(n), _talk(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
         say(str(check))
         checks.append(check)
     missing = [name for name in FAMILY if not (family_folder() / name / "model.safetensors").is_file()]
@@ -144,6 +146,37 @@ def _bases(n: int) -> Iterator[Check]:
             for style, said in {"cot": "chain of thought", "direct": "direct"}.items():
                 found = _greedy(model, task, task.problems(n, seed=14), style)
                 yield _figure(1, f"{name}, {task.name}, {said}", found)
+
+
+def _talk(n: int) -> Iterator[Check]:
+    """What the member that was tuned on talk makes of checks, second thoughts and messages, beside its parent."""
+    task, split = get_task("countdown"), get_task("split-evidence")
+    problems = task.problems(n, seed=15)
+    turns = [turn for p in split.problems(max(n // 4, 2), seed=15) for turn in split.exchange(p)]  # type: ignore[attr-defined]
+    asked = [task.prompt(p, "cot") for p in problems]
+    for name in ("instruct", "dialogue"):
+        if not (family_folder() / name / "model.safetensors").is_file():
+            continue
+        model = load_model(name)
+        for world in (get_task("chain"), get_task("graph"), get_task("sorting")):
+            found = _greedy(model, world, world.problems(n, seed=15), "cot", 256)
+            yield _figure(1, f"{name}, {world.name}, solved in steps", found)
+        first = [group[0].text.strip() for group in model.sample(asked, 1, 96, temperature=0)]
+        right = [task.grade(text, p) == "correct" for text, p in zip(first, problems, strict=True)]
+        yield _figure(1, f"{name}, countdown, solved in steps", wilson(sum(right), n))
+        checks = [verify_prompt(p, steps_in(text, p)) for text, p in zip(first, problems, strict=True)]
+        yes = [group[0].text.strip().endswith("Yes.") for group in model.sample(checks, 1, 160, temperature=0)]
+        agree = sum(a == b for a, b in zip(yes, right, strict=True))
+        yield _figure(1, f"{name}, countdown, written check of that solution tells right from wrong", wilson(agree, n))
+        waiting = [replace(prompt, prefill=f"{text} {AGAIN}") for prompt, text in zip(asked, first, strict=True)]
+        second = model.sample(waiting, 1, 96, temperature=0)
+        better = evaluate(task, problems, second, model).accuracy()
+        yield _figure(1, f'{name}, countdown, the solution after "Wait."', better)
+        said = [
+            group[0].text.strip() for group in model.sample([prompt for _, prompt, _ in turns], 1, 96, temperature=0)
+        ]
+        gold = sum(a == b for a, (_, _, b) in zip(said, turns, strict=True))
+        yield _figure(1, f"{name}, split-evidence, turns of an exchange as they should be", wilson(gold, len(turns)))
 
 
 def _style(n: int) -> Iterator[Check]:
