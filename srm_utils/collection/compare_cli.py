@@ -11,7 +11,7 @@ import typer
 def compare_command(
     solvers: Annotated[list[str] | None, typer.Argument(help="Solvers by name; all that apply by default.")] = None,
     task: Annotated[str, typer.Option(help="A world, reasoning-gym:NAME, or hf:DATASET.")] = "graph",
-    model: Annotated[str, typer.Option(help="A bundled name, a hub id or a local folder.")] = "base",
+    model: Annotated[str, typer.Option(help="A bundled name, a hub id or a local folder.")] = "dialogue",
     budget: Annotated[
         list[str] | None,
         typer.Option(help="FLOPs a problem (500M, 2G), or 8x: eight greedy chains; repeat. Default 4x and 16x."),
@@ -35,7 +35,7 @@ def compare_command(
 
     \b
     Examples:
-      srm compare --task graph --model base --budget 8x
+      srm compare --task countdown --budget 8x
       srm compare greedy self-consistency debate --budget 500M --budget 2G
       srm compare --task hf:gsm8k --model Qwen/Qwen3-0.6B --bits 4 --budget 8x
       srm compare --list --task sorting
