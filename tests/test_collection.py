@@ -353,8 +353,9 @@ def test_a_runs_figures_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
     shipped.cells[0].outputs = [nbformat.v4.new_output("display_data", bundle(r)) for r in (vote, odd, claim)]
     nbformat.write(shipped, tmp_path / "00_ok.ipynb")
 
-    def beside(*found: Result) -> Agreement | None:
+    def beside(*found: Result, **parameters: str) -> Agreement | None:
         to_jsonl(found, tmp_path / "records.jsonl")
+        (tmp_path / "run.json").write_text(json.dumps({"settings": {"parameters": parameters}}))
         return agreement(tmp_path, tmp_path)
 
     assert beside(vote, odd, claim) == Agreement(3, 3, 0.0, 0)
@@ -367,6 +368,7 @@ def test_a_runs_figures_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
     strangers: list[dict[str, Any]] = [{"n": 8}, {"profile": "smoke"}, {"settings": {"k": 1}}]
     assert beside(*(replace(vote, **change) for change in strangers)) is None
     assert beside() is None
+    assert beside(vote, split="confirm") is None
 
 
 # ---- resume ----------------------------------------------------------------------------------------------

@@ -39,10 +39,13 @@ class Agreement:
 def agreement(folder: Path, notebooks: Path | None = None) -> Agreement | None:
     """The figures of the run in `folder` beside those in `notebooks` (the collection's); None where none can be.
 
-    Compared are figures of the same technique, model, size, seed and settings, so a run of other parameters has none.
+    Compared are figures of the same technique, model, size, seed and settings, in runs that were given no parameters:
+    another split asks other problems.
     """
     from srm_utils.evaluation.results import read_results
 
+    if json.loads((folder / "run.json").read_text())["settings"]["parameters"]:
+        return None
     shelf, records = notebooks or notebooks_dir(), [json.loads(line) for line in _lines(folder / "records.jsonl")]
     records = [r for r in records if r["profile"] == PUBLISHED]
     shipped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
