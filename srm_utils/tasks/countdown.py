@@ -225,7 +225,12 @@ def parse_state(text: str, problem: Problem) -> State | None:
 
 
 def another_solution(problem: Problem, rng: Random) -> list[str]:
-    """Steps of a right solution, often another than the gold one."""
+    """Steps of a right solution, often another than the gold one.
+
+    >>> problem = CountdownTask().problems(1, seed=1, difficulty=3)[0]
+    >>> written_check(problem, another_solution(problem, Random(0)))[0].endswith("Yes.")
+    True
+    """
     state, target = _state(problem.facts["numbers"]), problem.facts["target"]
     steps = []
     while len(state) > 1:
@@ -240,6 +245,10 @@ def wishful_solution(problem: Problem, rng: Random) -> list[str]:
     """Steps of a wrong solution as a small model errs: true moves into a dead end, then one that says what is wanted.
 
     That last step is false, or uses a number that is not there.
+
+    >>> problem = CountdownTask().problems(1, seed=1, difficulty=3)[0]
+    >>> written_check(problem, wishful_solution(problem, Random(0)))[0].endswith("wrong. No.")
+    True
     """
     state, target = _state(problem.facts["numbers"]), problem.facts["target"]
     steps = []
@@ -261,7 +270,12 @@ def wishful_solution(problem: Problem, rng: Random) -> list[str]:
 
 
 def chain_of_thought(problem: Problem, steps: Sequence[str]) -> str:
-    """Steps, right or wrong, written out as a whole solution in the chain-of-thought style."""
+    """Steps, right or wrong, written out as a whole solution in the chain-of-thought style.
+
+    >>> problem = CountdownTask().problems(1, seed=1, difficulty=3)[0]
+    >>> chain_of_thought(problem, problem.steps) == CountdownTask().solution(problem, "cot")
+    True
+    """
     moves, state = [], _state(problem.facts["numbers"])
     for step in steps:
         left, _, right, _, result = step.split()

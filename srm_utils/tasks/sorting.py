@@ -145,7 +145,12 @@ class SortingTask(Task):
 
 
 def wishful_solution(problem: Problem, rng: Random) -> list[str]:
-    """Steps of a wrong sort: one number lost, changed or out of its place, now and then in the first split already."""
+    """Steps of a wrong sort: one number lost, changed or out of its place, now and then in the first split already.
+
+    >>> problem = SortingTask().problems(1, seed=1, difficulty=4)[0]
+    >>> written_check(problem, wishful_solution(problem, Random(0)))[0].endswith("wrong. No.")
+    True
+    """
     values = list(problem.facts["numbers"])
     if rng.random() < 0.2:
         while sorted(lost := _slip(values, rng)) == sorted(values):
