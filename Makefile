@@ -35,7 +35,7 @@ run: $(READY)
 	@$(BIN)/srm run $(ARGS)
 
 test: $(READY)
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lab: $(READY)
 	@$(BIN)/jupyter lab notebooks/00_tour.ipynb $(ARGS)

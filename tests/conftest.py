@@ -23,7 +23,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, by name, what needs a GPU where there is none; torch is imported only if something does."""
+    """Leave out, by name, what needs a GPU where there is none; torch is imported only if something does.
+
+    Workers side by side take whole files, for their fixtures, but slow tests one by one: whoever is free runs the next.
+    """
+    for item in items:
+        alone = item.get_closest_marker("slow") is not None
+        item.add_marker(pytest.mark.xdist_group(item.nodeid if alone else str(item.path)))
     wanted = [item for item in items if item.get_closest_marker("gpu")]
     if not wanted:
         return

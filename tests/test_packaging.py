@@ -174,7 +174,7 @@ def test_make_sets_up_once_then_runs(workshop: Path) -> None:
     assert "-c constraints.txt -e .[lab,test]" in installs[0] and "-e .[gym]" in installs[1]
     (workshop / "calls").unlink()
     assert make(workshop, "test", "PYTHON=./standin").returncode == 0
-    assert [c for c in (workshop / "calls").read_text().splitlines()] == ["python -m pytest -n 2 --dist loadfile"]
+    assert [c for c in (workshop / "calls").read_text().splitlines()] == ["python -m pytest -n 2 --dist loadgroup"]
     (workshop / "constraints.txt").touch()
     assert make(workshop, "lab", "PYTHON=./standin").returncode == 0
     calls = (workshop / "calls").read_text()
