@@ -338,7 +338,9 @@ def test_the_report_escapes_what_notebooks_say(disaster: tuple[Path, Any], tmp_p
     copy = shutil.copytree(folder, tmp_path / "copy")
     path = copy / "status" / "1_bad" / "11_fails.json"
     path.write_text(path.read_text().replace("division by zero", "<script>alert(1)</script>"))
-    page = write_report(copy).read_text()
+    page = write_report(copy, Agreement(3, 2, 0.1, 1)).read_text()
+    assert "<b>2 of 3</b><span>figures as shipped" in page and "the largest difference is 0.1" in page
+    assert "figures as shipped" not in write_report(copy).read_text()
     assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
 
 
@@ -369,6 +371,11 @@ def test_a_runs_figures_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
     assert beside(*(replace(vote, **change) for change in strangers)) is None
     assert beside() is None
     assert beside(vote, split="confirm") is None
+    for damaged in ("", "{"):
+        (tmp_path / "00_ok.ipynb").write_text(damaged)
+        assert beside(vote) is None
+    (tmp_path / "00_ok.ipynb").unlink()
+    assert beside(vote) is None
 
 
 # ---- resume ----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections import Counter
@@ -50,7 +51,8 @@ def agreement(folder: Path, notebooks: Path | None = None) -> Agreement | None:
     records = [r for r in records if r["profile"] == PUBLISHED]
     shipped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for name in sorted({r["notebook"] for r in records}):
-        if (shelf / f"{name}.ipynb").is_file():
+        # A shipped notebook that is missing or damaged must not cost a finished run its report.
+        with contextlib.suppress(ValueError, OSError):
             for result in read_results(shelf / f"{name}.ipynb"):
                 record = result.to_record()
                 shipped.setdefault(_identity(record), []).append(record)
