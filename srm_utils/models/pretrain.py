@@ -73,7 +73,7 @@ FAMILY: dict[str, Member] = {
                mixture=Mixture(marked=0.6, drills=0.3, drilled=TEACHER_DRILLS, spoiled=0.1, chat=True),
                role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
         Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
-        Member("base-large", 6, 256, 4, 3400, role="a larger base"),
+        Member("base-large", 6, 224, 4, 3400, role="a larger base"),
         Member("base-seed1", 4, 192, 4, 3400, seed=1, role="the middle base, second seed"),
         Member("base-no-retry", 4, 192, 4, 3400, mixture=Mixture(retry=False),
                role="the middle base without retry documents"),
