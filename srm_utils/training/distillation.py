@@ -120,7 +120,8 @@ def answer_questions(
     """What two `socratic` students write together, greedily: plan, questions, and an answer after each; with its cost.
 
     All problems' first questions are answered in one call, then all second ones. The answerer does not know which
-    question is the last; where it has not drawn the conclusion, the number it came to last is the answer.
+    question is the last; where it has not drawn the conclusion, the number it came to last is the answer. Questions
+    that would not fit what the answerer reads stay open.
     """
     groups = questioner.sample([task.prompt(p, "decompose") for p in problems], 1, max_new_tokens, 0.0)
     costs = [group_cost(g, questioner.flops_per_token) for g in groups]
@@ -130,12 +131,14 @@ def answer_questions(
         texts.append(plan)
         open_questions.append([q for q, _ in pairs])
     for turn in range(max(map(len, open_questions), default=0)):
-        now = [i for i, questions in enumerate(open_questions) if turn < len(questions)]
-        for i in now:
-            texts[i] = f"{texts[i]} {open_questions[i][turn]}".strip()
-        prompts = [_answer_prompt(problems[i], texts[i]) for i in now]
-        for i, (answer,) in zip(now, answerer.sample(prompts, 1, max_new_tokens, 0.0), strict=True):
-            texts[i] = f"{texts[i]} {answer.text.strip()}"
+        asked_now = {i: f"{texts[i]} {qs[turn]}".strip() for i, qs in enumerate(open_questions) if turn < len(qs)}
+        prompts = {i: _answer_prompt(problems[i], text) for i, text in asked_now.items()}
+        prompts = {i: p for i, p in prompts.items() if len(answerer.encode(p)) < answerer.positions}
+        if not prompts:
+            break
+        answers = answerer.sample(list(prompts.values()), 1, max_new_tokens, 0.0)
+        for i, (answer,) in zip(prompts, answers, strict=True):
+            texts[i] = f"{asked_now[i]} {answer.text.strip()}"
             costs[i] += group_cost([answer], answerer.flops_per_token)
     for i, text in enumerate(texts):
         numbers = re.findall(r"\d+", text)
