@@ -409,6 +409,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(checkpoint, tmp_pat
     again = run(checkpoint, tmp_path / "cut", writer)
     assert not taken and writer.calls == 0 and [str(r.record) for r in again] == [str(r.record) for r in resumed]
     assert resumed[0].measured.sampled.answers.shape == (2, 2) and resumed[1].measured.scores.shape == (2, 2)
+    # Other problems to be measured on are asked of the same models, and the first ones are still known.
+    others = run(checkpoint, tmp_path / "cut", writer, check=CHECK[2:])
+    assert not taken and writer.calls == 0
+    assert [r.measured.sampled.problems for r in others] == [tuple(CHECK[2:])] * 2
+    monkeypatch.setattr(module, "measure", lambda *a: pytest.fail("measured before"))
+    back = run(checkpoint, tmp_path / "cut", writer)
+    assert [str(r.record) for r in back] == [str(r.record) for r in resumed]
 
 
 # ---------------------------------------------------------------- what cannot be

@@ -16,6 +16,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
@@ -327,9 +328,9 @@ def self_train(
     """Write, keep, train from the first weights, write again; each round is measured on `check`, if there is any.
 
     A round lies in a folder of `out`. Called again after an interruption, what was written and trained is taken as it
-    is and the rest ends with the same weights; called again after the end, the rounds are returned. The model given is
-    left as it is. Raises ValueError for no problems, for a round that writes nothing to train on and for an `out`
-    that holds another run; OSError where a round cannot be saved.
+    is and the rest ends with the same weights; called again after the end, the rounds are returned, measured on another
+    `check` where one is given. The model given is left as it is. Raises ValueError for no problems, for a round that
+    writes nothing to train on and for an `out` that holds another run; OSError where a round cannot be saved.
     """
     from tqdm import tqdm
 
@@ -341,7 +342,7 @@ def self_train(
     bits = BITS["lora" if config.policy.method == "full" else config.policy.method]
     policy: Callable[[], LanguageModel] = cache(partial(load_model, base, bits=bits, device=device))
     first = policy()
-    facts: list[Any] = [asdict(config), method.name, *([p.question for p in some] for some in (problems, check))]
+    facts: list[Any] = [asdict(config), method.name, [p.question for p in problems]]
     claim_folder(out, run_fingerprint(first, facts, config.policy))
     rounds: list[Round] = []
     pool: list[Solution] = []
@@ -422,8 +423,9 @@ def _measured(
     judge: Scorer | None,
     folder: Path,
 ) -> Measured:
-    """What was measured, from disk where it lies there."""
-    file = folder / "measured.json"
+    """What was measured on these problems, from disk where it lies there."""
+    asked = sha256("\n".join(p.question for p in problems).encode()).hexdigest()[:12]
+    file = folder / f"measured-{asked}.json"
     if not file.is_file():
         made = measure(policy(), task, problems, config, judge)
         scores = None if made.scores is None else made.scores.tolist()
