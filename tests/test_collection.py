@@ -403,6 +403,12 @@ def test_resume_reruns_what_is_missing_failed_or_changed(
     assert statuses(folder)["c"]["parameters"] == {"profile": "smoke", "seed": 0}
 
 
+def test_a_runs_processes_compile_no_grammar(environment: dict[str, str]) -> None:
+    code = "import srm_utils.collection.execute, nbformat, papermill, sys; print('lark' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert said.stdout.split() == ["False"], said.stderr
+
+
 def test_a_key_is_source_parameters_claims_and_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = shelf / "00_tour.ipynb"
 

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import lru_cache
 from pathlib import Path
 
 import nbformat
@@ -393,7 +394,10 @@ def test_covered_and_usage(tmp_path: Path) -> None:
     assert "srm_utils.sampling.completion.Cost" in usage("kaplan2020scaling", tmp_path).functions
 
 
-def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions() -> None:
+def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Every paper asks the same files, which do not change meanwhile: each is read once.
+    for reader in ("covered", "load_roadmap", "_docstring_keys", "_paper_values"):
+        monkeypatch.setattr(literature, reader, lru_cache(getattr(literature, reader)))
     built = {t.name: t for part in load_roadmap() for t in part.techniques if t.status == "built"}
     assert built
     uses = {key: usage(key) for key in sorted({key for technique in built.values() for key in technique.papers})}

@@ -12,12 +12,16 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+# nbformat's validator would compile a grammar of web addresses, which no notebook has checked, in every process: 1.5 s.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 State = Literal["completed", "failed", "interrupted"]
 
