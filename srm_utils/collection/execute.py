@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 # nbformat's validator would compile a grammar of web addresses, which no notebook has checked, in every process: 1.5 s.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+sys.modules.setdefault("rfc3987_syntax", None)
 
 State = Literal["completed", "failed", "interrupted"]
 

@@ -12,8 +12,8 @@ from functools import lru_cache, partial
 from typing import Literal
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -104,7 +104,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
     x = _vector(values)
     if len(x) < 2:
         raise ValueError("A t-interval needs at least two values; measure more problems or seeds.")
-    half = stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
+    half = scipy.stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x), level)
 
 
@@ -126,7 +126,7 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[object], level: float =
         raise ValueError("A clustered interval needs at least two clusters; measure more problems.")
     sums = np.bincount(member, weights=x - x.mean(), minlength=groups)
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums)) / len(x)
-    half = float(stats.t.ppf((1 + level) / 2, groups - 1)) * error
+    half = float(scipy.stats.t.ppf((1 + level) / 2, groups - 1)) * error
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, groups, level)
 
 
@@ -142,7 +142,7 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
     0.4
     """
     _check_k(n, k)
-    return np.clip(1 - stats.hypergeom.pmf(0, n, c, k), 0, 1)
+    return np.clip(1 - scipy.stats.hypergeom.pmf(0, n, c, k), 0, 1)
 
 
 def majority_at_k(answers: Sequence[str | None] | Objects, correct: Sequence[bool] | Bools, k: ArrayLike) -> Floats:
@@ -172,7 +172,7 @@ def majority_at_k(answers: Sequence[str | None] | Objects, correct: Sequence[boo
 @lru_cache(maxsize=EXACT_SAMPLES + 1)
 def _coins(m: int) -> Floats:
     """C(m, s) / 2^m for s = 0..m: the shares of the subsets of m samples by size."""
-    return np.asarray(stats.binom.pmf(np.arange(m + 1), m, 0.5))
+    return np.asarray(scipy.stats.binom.pmf(np.arange(m + 1), m, 0.5))
 
 
 def _winning_subsets(counts: NDArray[np.int64], j: int, votes: int, n: int, top: int) -> Floats:
@@ -253,7 +253,7 @@ def best_of_n_at_k(scores: ArrayLike, correct: ArrayLike, k: ArrayLike) -> Float
     _, level, sizes = np.unique(score, return_inverse=True, return_counts=True)
     share = np.bincount(level, weights=right) / sizes
     size = np.asarray(k)[..., None]
-    reached = stats.hypergeom.pmf(size, n, sizes.cumsum(), size)
+    reached = scipy.stats.hypergeom.pmf(size, n, sizes.cumsum(), size)
     return np.clip(np.diff(reached, prepend=0.0, axis=-1) @ share, 0, 1)
 
 
@@ -277,7 +277,7 @@ def paired(differences: ArrayLike) -> Measurement:
     centre, error = float(padded.mean()), float(padded.std()) / math.sqrt(n + 2)
 
     def interval(level: float) -> Estimate:
-        half = float(stats.norm.ppf((1 + level) / 2)) * error
+        half = float(scipy.stats.norm.ppf((1 + level) / 2)) * error
         return Estimate(value, max(-1.0, centre - half), min(1.0, centre + half), n, level)
 
     return Measurement(interval, "problem")
@@ -439,7 +439,7 @@ def paired_matrix(
     for _ in range(0, resamples, 500):
         means = rng.multinomial(n, np.full(n, 1 / n), size=500) / n @ x.T - mean
         largest.append((np.abs(means[:, upper[0]] - means[:, upper[1]]) / error).max(1))
-    c = max(float(np.quantile(np.concatenate(largest), level)), float(stats.norm.ppf((1 + level) / 2)))
+    c = max(float(np.quantile(np.concatenate(largest), level)), float(scipy.stats.norm.ppf((1 + level) / 2)))
     difference, low, high = (np.zeros((len(names),) * 2) for _ in range(3))
     difference[upper], low[upper], high[upper] = d.mean(1), centre - c * error, centre + c * error
     difference, low, high = difference - difference.T, low - high.T, high - low.T
@@ -505,8 +505,8 @@ def detectable_from(estimate: Estimate, power: float = 0.8) -> float:
     >>> round(detectable_from(Estimate(0.0, -0.098, 0.098, 100)), 2)
     0.14
     """
-    critical = float(stats.norm.ppf((1 + estimate.level) / 2))
-    return (estimate.high - estimate.low) / 2 * (1 + float(stats.norm.ppf(power)) / critical)
+    critical = float(scipy.stats.norm.ppf((1 + estimate.level) / 2))
+    return (estimate.high - estimate.low) / 2 * (1 + float(scipy.stats.norm.ppf(power)) / critical)
 
 
 def paired_sd(discordant: float, effect: float) -> float:
