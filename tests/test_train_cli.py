@@ -216,6 +216,17 @@ def test_the_command_lists_trains_and_says_what_it_took(model, tmp_path) -> None
     assert weights(tmp_path).numel() == weights(model).numel()
 
 
+def test_a_budget_that_was_looked_at_too_late_is_told(model, tmp_path, lenient) -> None:
+    options = ("--model", model, "--difficulty", "1", "--batch-size", "2", "--samples", "2", "--device", "cpu")
+    options += ("--max-new-tokens", "8", "--flops", "1e7", "--out", str(tmp_path))
+    code, text, error = srm("train", "dr-grpo", *options, "--save-every", "3")
+    assert code == 0 and "(dr-grpo, 3 steps" in text, error
+    spent = json.loads((tmp_path / "method.json").read_text())["outcome"]["flops"] / 1e7
+    assert spent > 1.05 and f"It spent {spent:.1f} times the FLOPs asked for: they are looked at every 3 st" in error
+    code, _, error = srm("train", "supervised", *options[:-1], str(tmp_path / "well"), "--flops", "1e9")
+    assert code == 0 and "times the FLOPs" not in error, error
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

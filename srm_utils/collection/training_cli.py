@@ -82,6 +82,9 @@ def train(
         data = f", {done.data_flops:.3g} of them for {done.examples} examples beforehand" if done.data_flops else ""
         typer.echo(f"Trained: {done.folder} ({method}, {done.steps} steps, {done.seconds:.0f} s)")
         typer.echo(f"FLOPs: {done.flops:.3g}{data}; memory: {done.bytes / 1e6:.0f} MB")
+        if flops is not None and done.flops > 1.05 * flops:
+            spent = f"It spent {done.flops / flops:.1f} times the FLOPs asked for"
+            typer.echo(f"{spent}: they are looked at every {save_every} steps; --save-every 1 keeps closer.", err=True)
         typer.echo(f"Use it: load_model({str(done.folder)!r}); what was done is in {methods.RECORD}.")
 
 
