@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import srm_utils.collection.execute  # noqa: F401  (before nbformat, which then compiles no grammar)
+
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
