@@ -88,6 +88,15 @@ def test_every_word_of_the_family_is_one_token() -> None:
     assert not {w for w in words if w.isalpha() and len(tokenizer.encode(f" {w}")) > 1}
 
 
+def test_members_share_the_tokens_of_base(mini: Member, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    shared = AutoTokenizer.from_pretrained(family_folder() / "base")
+    assert training._tokenizer(FAMILY["base-large"], None).get_vocab() == shared.get_vocab()
+    fresh = build_tokenizer(sample_texts(800), chat=False).get_vocab()
+    assert fresh != shared.get_vocab()
+    monkeypatch.setattr(training, "family_folder", lambda: tmp_path)
+    assert training._tokenizer(mini, None).get_vocab() == fresh, "before there is a base"
+
+
 # ---- documents -----------------------------------------------------------------------------------
 
 

@@ -337,9 +337,11 @@ def _parent_folder(member: Member, out: Path) -> Path | None:
 def _tokenizer(member: Member, parent: Path | None) -> PreTrainedTokenizerFast:
     from transformers import AutoTokenizer
 
-    if parent is None:
+    # Models that shall draft for one another or learn from one another's distributions need the same tokens.
+    shared = parent or family_folder() / "base"
+    if member.name == "base" or not (shared / "tokenizer.json").is_file():
         return build_tokenizer(sample_texts(), chat=member.mixture.chat)
-    tokenizer = AutoTokenizer.from_pretrained(parent)
+    tokenizer = AutoTokenizer.from_pretrained(shared)
     tokenizer.chat_template = CHAT_TEMPLATE if member.mixture.chat else None
     return tokenizer
 
