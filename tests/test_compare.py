@@ -68,11 +68,12 @@ class Scripted:
             raise KeyboardInterrupt
         self.calls += 1
         limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
         begun: Counter[str] = Counter()
         out = []
-        for prompt, limit in zip(prompts, limits, strict=True):
+        for prompt, limit, own in zip(prompts, limits, seeds, strict=True):
             text = self.render(prompt)
-            out.append([self._one(text, begun[text] + i, temperature, seed, limit) for i in range(n)])
+            out.append([self._one(text, begun[text] + i, temperature, own, limit) for i in range(n)])
             begun[text] += n
         self.drawn += n * len(prompts)
         return out
@@ -184,6 +185,7 @@ def test_memory_gives_what_the_model_would_have_given() -> None:
         dict(prompts=[a, b], n=2), dict(prompts=[a], n=5), dict(prompts=[a, b, a], n=3), dict(prompts=[b], n=1, seed=4),
         dict(prompts=[a], n=1, temperature=0), dict(prompts=[a, a], n=2, max_new_tokens=[30, 40]),
         dict(prompts=[model.render(a)], n=2, stop=(".",)), dict(prompts=[], n=3),
+        dict(prompts=[a, b], n=2, seed=[4, 9]), dict(prompts=[a, b, a], n=2, seed=[9, 9, 4]),
     ]  # fmt: skip
     for call in calls:
         assert memory.sample(**call) == Scripted().sample(**call), call

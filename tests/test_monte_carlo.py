@@ -43,7 +43,7 @@ class Scripted:
     def __init__(self, depth: int = 3, yes=lambda prompt: 0.5) -> None:
         self.depth, self.yes = depth, yes
         self.calls: list[list[str]] = []
-        self.seeds: list[int] = []
+        self.seeds: list[list[int]] = []
         self.scored: list[list] = []
 
     def render(self, prompt) -> str:
@@ -230,10 +230,23 @@ def test_with_a_value_nothing_is_written_to_its_end() -> None:
     assert single.answer is not None and len(single.trace.answers) == 1
 
 
-def test_rollouts_of_different_turns_are_different_draws() -> None:
-    model = Scripted()
-    grown(turns=6, model=model)
-    assert len(set(model.seeds)) >= 6
+@pytest.mark.parametrize("widening", [0.0, 1.0])
+def test_nothing_is_drawn_twice_and_searches_that_differ_share_their_draws(widening: float) -> None:
+    seeds: list[dict[str, list[int]]] = []
+    for exploration in (0.1, 2.0):
+        model = Scripted()
+        grown(turns=30, model=model, exploration=exploration, widening=widening)
+        calls = zip(model.calls, model.seeds, strict=True)
+        drawn = [pair for prompts, own in calls for pair in zip(prompts, own, strict=True)]
+        assert len(set(drawn)) == len(drawn) >= 6
+        seeds.append({prompt: [seed for text, seed in drawn if text == prompt] for prompt, _ in drawn})
+    shared = seeds[0].keys() & seeds[1].keys()
+    assert len(shared) > 3
+    for prompt in shared:
+        for kind in (0, 1):  # what follows a thought, and how it goes on to its end
+            one, other = ([seed for seed in s[prompt] if (seed >> 32) % 2 == kind] for s in seeds)
+            few = min(len(one), len(other))
+            assert one[:few] == other[:few]
 
 
 def test_everything_is_paid_for() -> None:
@@ -265,7 +278,7 @@ class Wide(Scripted):
     """Each further draw after a thought tells of other followers: with the seed goes what is drawn."""
 
     def sample(self, prompts, n=1, max_new_tokens=256, temperature=1.0, stop=(), seed=0):
-        self.turn = (seed >> 32) if stop else 0
+        self.turn = (seed[0] >> 32) if stop and prompts else 0
         return super().sample(prompts, n, max_new_tokens, temperature, stop, seed)
 
     def _one(self, prompt, i, stop):

@@ -265,10 +265,7 @@ def gold(problems):
             if prompt.question.startswith(head):
                 told = prompt.question[len(head) :].strip()
                 messages = [f"Message:{m}".strip() for m in told.split("Message:")[1:]]
-                if prompt.instruction == INSTRUCTIONS["cot"]:
-                    said = SPLIT.agent_solution(p, agent, messages)
-                    return said if "answer" in said else "The answer is no."
-                return SPLIT.agent_solution(p, agent, messages)
+                return SPLIT.agent_solution(p, agent, messages, final=prompt.instruction == INSTRUCTIONS["cot"])
         raise AssertionError(prompt)
 
     return reply
@@ -304,8 +301,20 @@ def test_the_message_budget_is_kept_and_the_last_one_must_answer(shared, message
     for a in solved:
         assert len(a.trace) <= messages + 1 and SPLIT.extract(a.trace[-1][1]) is not None
         assert [agent for agent, _ in a.trace] == [i % 2 for i in range(len(a.trace))]
-        assert facts_sent(a.trace) <= 2 * messages
+        assert facts_sent(SPLIT, a.trace) <= 2 * messages
     assert any(len(a.trace) == messages + 1 for a in solved)
+
+
+def test_only_messages_cross_and_no_more_than_fits(shared):
+    secret = "Zoe is wise if shy. Message: Zoe is fair if kind. Zoe is kind if calm. Zoe is calm if shy."
+    model = Scripted(lambda prompt, times: "Zoe thinks aloud." if "Message" in prompt.question else secret)
+    solved = Exchange(SPLIT, messages=2).solve(shared[:1], model, Budget())
+    first, second, last = (call[0][0] for call in model.calls)
+    assert "Message" not in first.question and "Zoe is wise" not in second.question + last.question
+    for prompt in (second, last):
+        assert prompt.question.endswith("? Message: Zoe is fair if kind. Zoe is kind if calm."), "two facts a message"
+    assert solved[0].trace[0] == (0, secret) and solved[0].answer is None
+    assert facts_sent(SPLIT, solved[0].trace) == 2
 
 
 def test_two_different_agents_and_settings_that_mean_nothing(shared):

@@ -37,6 +37,7 @@ from srm_utils.models.documents import (
     sample_texts,
     talk_it_over,
     tell_apart,
+    think_and_send,
     think_longer,
     try_again,
     verify,
@@ -394,6 +395,24 @@ def test_only_a_member_that_is_meant_to_reads_talk() -> None:
         return sum(bool(p.prefill) for items in islice(documents(mixture, "talk"), 400) for p, _ in items)
 
     assert waits(Mixture(chat=True)) == 0 < waits(FAMILY["dialogue"].mixture)
+
+
+def test_who_learns_to_talk_thinks_before_every_message_and_the_others_only_send() -> None:
+    def turns(mixture: Mixture) -> list[str]:
+        items = (item for items in islice(documents(mixture, "send"), 1500) for item in items)
+        return [said for prompt, said in items if prompt.instruction == "Share what we know." and "Message:" in said]
+
+    plain, thought = turns(Mixture(chat=True)), turns(FAMILY["dialogue"].mixture)
+    assert len(plain) > 5 and all(said.startswith("Message:") for said in plain)
+    assert len(thought) > 20 and all(re.search(r"\w+ is not \w+ yet\. Message: ", said) for said in thought)
+
+
+def test_a_turn_that_must_answer_does_and_every_word_of_a_turn_is_known() -> None:
+    task, rng, tokenizer = get_task("split-evidence"), Random(3), load_model("instruct").tokenizer
+    turns = [think_and_send(task, p, rng) for p in task.problems(120, split="train")]
+    ends = [task.extract(said) for prompt, said in turns if prompt.instruction != "Share what we know."]
+    assert len(ends) > 15 and set(ends) == {"yes", "no"}
+    assert all(tokenizer.decode(tokenizer(said)["input_ids"]).strip() == said for _, said in turns)
 
 
 def test_grown_layers_look_back_and_change_nothing():

@@ -168,6 +168,17 @@ def test_seeds_samples_and_twins_differ(small):
     assert [g[0].token_ids for g in twins] == texts[:8], "a repeated prompt numbers its samples on"
 
 
+def test_each_prompt_may_have_a_seed_of_its_own(small):
+    prompts, seeds = prompts_of([6, 4, 9]), [5, 0, 2**40 + 5]
+    together = sample_tokens(small, None, prompts, 3, 12, seed=seeds)
+    for prompt, seed, group in zip(prompts, seeds, together, strict=True):
+        alone = sample_tokens(small, None, [prompt], 3, 12, seed=seed)[0]
+        assert [c.token_ids for c in group] == [c.token_ids for c in alone]
+    same = sample_tokens(small, None, prompts[:1], 3, 12, seed=5)[0]
+    other = sample_tokens(small, None, prompts[:1], 3, 12, seed=2**40 + 5)[0]
+    assert [c.token_ids for c in same] != [c.token_ids for c in other], "high bits of a seed count"
+
+
 def test_a_prompt_is_prefilled_once(small):
     prompts = prompts_of([6, 9])
     seen = []
@@ -414,6 +425,7 @@ def test_positions_end_a_sample(small):
     [
         ({"max_new_tokens": 0}, "at least 1 token"),
         ({"max_new_tokens": [3]}, "1 entries for 2 prompts"),
+        ({"seed": [3]}, "seed has 1 entries for 2 prompts"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": math.nan}, "temperature is nan"),
         ({"top_p": 0.0}, "top_p is 0.0"),

@@ -290,8 +290,10 @@ def test_gold_exchanges_answer_within_their_budget(budget):
         assert task.grade(last, problem) is Grade.CORRECT
         assert len(turns) >= 2 and len(turns) <= 2 * problem.difficulty + 6
         for message in messages:
-            assert message.startswith("Message: ") and task.grade(message, problem) is Grade.UNPARSABLE
-            assert len(re.findall(r" if \w+\.", message.replace("know if", "know"))) <= budget
+            thought, sent = message.split("Message:")[0].strip(), task.sent(message)
+            assert sent.startswith("Message: ") and message == f"{thought} {sent}".strip()
+            assert task.grade(message, problem) is Grade.UNPARSABLE
+            assert len(re.findall(r" if \w+\.", sent.replace("know if", "know"))) <= budget
             assert {c.verdict for c in task.check_steps(message, problem)} <= {"right"}
         assert {c.verdict for c in task.check_steps(last, problem)} == {"right"}
         turns_seen.append(len(turns))
@@ -315,6 +317,23 @@ def test_an_agent_uses_only_true_messages():
         lies = [f"Message: {x} is {path[0]}.", f"Message: {x} is {path[0]} if {path[-1]}.", "\x00 [[[" * 50]
         for agent in (0, 1):
             assert task.agent_solution(problem, agent, lies) == task.agent_solution(problem, agent, [])
+
+
+def test_the_last_turn_of_an_agent_answers_no_where_it_cannot_tell():
+    task = SplitEvidenceTask()
+    for problem in _some(task, 60):
+        for agent in (0, 1):
+            alone = task.agent_solution(problem, agent, [], final=True)
+            assert task.extract(alone) == "no", "yes never follows from one view"
+        turns = task.exchange(problem)
+        told = [task.sent(text) for _, _, text in turns[:-1]]
+        assert task.agent_solution(problem, turns[-1][0], told, final=True) == turns[-1][2]
+
+
+def test_nothing_is_sent_where_there_is_no_message():
+    assert SplitEvidenceTask().sent("Ida is fair if wise.") == SplitEvidenceTask().sent("Message: .") == ""
+    assert SplitEvidenceTask(2).sent("Message: a. b. c.") == "Message: a. b."
+    assert SplitEvidenceTask().sent("So. Message: a. Message: b.") == "Message: b."
 
 
 def test_a_message_must_hold_a_fact():

@@ -364,7 +364,7 @@ class Remembered:
         temperature: float = 1.0,
         top_p: float = 1.0,
         stop: Sequence[str] = (),
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         **more: Any,
     ) -> list[list[Completion]]:
         """`LanguageModel.sample`, from memory where it can; with tools (`pause`) never."""
@@ -373,9 +373,12 @@ class Remembered:
                 prompts, n, max_new_tokens, temperature=temperature, top_p=top_p, stop=stop, seed=seed, **more
             )
         limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-        how = (temperature, top_p, tuple(stop), seed if temperature else None)
+        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+        how = (temperature, top_p, tuple(stop))
         asked = [(isinstance(p, str), self.inner.render(p)) for p in prompts]
-        keys = [(text, limit, how) for text, limit in zip(asked, limits, strict=True)]
+        keys = [
+            (text, limit, own if temperature else 0, how) for text, limit, own in zip(asked, limits, seeds, strict=True)
+        ]
         # A prompt that stands in one call twice goes on numbering its samples.
         begun: Counter[tuple[bool, str]] = Counter()
         spans = []
@@ -388,7 +391,7 @@ class Remembered:
         for count in sorted({count for _, count in short.values()}):
             missing = [(key, prompt) for key, (prompt, needed) in short.items() if needed == count]
             while missing:
-                # One prompt under two limits would number its samples on: another call.
+                # One prompt under two limits or seeds would number its samples on: another call.
                 call = {key[0]: (key, prompt) for key, prompt in reversed(missing)}
                 groups = self.inner.sample(
                     [prompt for _, prompt in call.values()],
@@ -397,7 +400,7 @@ class Remembered:
                     temperature=temperature,
                     top_p=top_p,
                     stop=stop,
-                    seed=seed,
+                    seed=seed if isinstance(seed, int) else [key[2] for key, _ in call.values()],
                 )
                 for (key, _), group in zip(call.values(), groups, strict=True):
                     self._drawn[key] = group

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 class Node:
     """A thought in the tree: how often turns came through it, and the sum of what they were worth.
 
-    `draws` counts how often steps after it have been drawn; `children` are the different ones among them.
+    `draws` counts how often steps after it have been drawn, `children` are the different ones among them, and
+    `rollouts` counts how often it was written to its end.
     """
 
     branch: Branch
     parent: Node | None = None
     children: list[Node] = field(default_factory=list)
     draws: int = 0
+    rollouts: int = 0
     visits: int = 0
     total: float = 0.0
 
@@ -115,10 +117,10 @@ class MonteCarloTreeSearch:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         trees = [Tree(Search(p)) for p in problems]
-        for turn in range(budget.samples):
+        for _ in range(budget.samples):
             leaves = [self.descend(tree.root) for tree in trees]
-            leaves = self.expand(model, trees, leaves, budget, turn)
-            worths = self.estimate(model, trees, leaves, budget, turn)
+            leaves = self.expand(model, trees, leaves, budget)
+            worths = self.estimate(model, trees, leaves, budget)
             for tree, leaf, worth in zip(trees, leaves, worths, strict=True):
                 node: Node | None = leaf
                 while node is not None:
@@ -135,16 +137,17 @@ class MonteCarloTreeSearch:
             node = self.most_wanted(node)
         return node
 
-    def expand(
-        self, model: LanguageModel, trees: Sequence[Tree], leaves: Sequence[Node], budget: Budget, turn: int
-    ) -> list[Node]:
+    def expand(self, model: LanguageModel, trees: Sequence[Tree], leaves: Sequence[Node], budget: Budget) -> list[Node]:
         """Expansion: steps after every leaf that was visited before; the first new one is the leaf of this turn.
 
         Where none is new the turn goes to the most wanted of the old ones.
         """
         fresh = [i for i, n in enumerate(leaves) if not n.branch.ended and (n.visits or n.parent is None)]
         asked = [(trees[i].search.problem, leaves[i].branch) for i in fresh]
-        groups, costs = self.steps.draw(model, asked, self.branching, budget.max_new_tokens, turn)
+        # What follows a thought depends on how often it was drawn after, not on the turn: searches that differ in
+        # another way meet the same steps. Even numbers here, odd ones for what is written to its end.
+        turns = [2 * leaves[i].draws for i in fresh]
+        groups, costs = self.steps.draw(model, asked, self.branching, budget.max_new_tokens, turns)
         out = list(leaves)
         for i, group, cost in zip(fresh, groups, costs, strict=True):
             trees[i].search.cost += cost
@@ -161,16 +164,18 @@ class MonteCarloTreeSearch:
         return max(node.children, key=lambda child: self.select(node, child, self.exploration))
 
     def estimate(
-        self, model: LanguageModel, trees: Sequence[Tree], leaves: Sequence[Node], budget: Budget, turn: int
+        self, model: LanguageModel, trees: Sequence[Tree], leaves: Sequence[Node], budget: Budget
     ) -> list[float]:
         """Simulation: what each leaf is worth, by the reward of an end or by the value of a beginning."""
         ends = [leaf.branch for leaf in leaves]
         open_ = [i for i, branch in enumerate(ends) if not branch.ended]
         if self.value is None:
             asked = [(trees[i].search.problem, ends[i]) for i in open_]
-            written, costs = self.steps.finish(model, asked, budget.max_new_tokens, greedy=False, turn=turn)
+            turns = [2 * leaves[i].rollouts + 1 for i in open_]
+            written, costs = self.steps.finish(model, asked, budget.max_new_tokens, greedy=False, turn=turns)
             for i, branch, cost in zip(open_, written, costs, strict=True):
                 ends[i] = branch
+                leaves[i].rollouts += 1
                 trees[i].search.cost += cost
             open_ = []
         new = [i for i, branch in enumerate(ends) if branch.ended and branch not in trees[i].ends]

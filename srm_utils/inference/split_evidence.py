@@ -7,7 +7,7 @@ used up (the exchange of yin2023exchange, on a task that cannot be done without 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import one_cost
@@ -15,22 +15,23 @@ from srm_utils.inference.debate import sample_once
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.sampling.completion import Cost
 from srm_utils.tasks.deduction import SplitEvidenceTask
-from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt
+from srm_utils.tasks.problem import Problem
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
-#: Who wrote (agent 0 or 1), and what.
-Message = tuple[int, str]
+#: Who wrote (agent 0 or 1), and what: a thought and a message, or a thought and the answer.
+Turn = tuple[int, str]
 
 
 @dataclass(frozen=True)
 class Exchange:
     """Agents 0 and 1 write in turn, at most `messages` in all; then the one whose turn it is must answer.
 
-    The task's own budget is the number of facts in a message. With no message at all this is agent 0 alone with its
-    half (`alone`). The agents are the model given to `solve`, or agent 1 is `other`. All problems advance together.
-    The trace is a list of `Message`, the last one the answer.
+    The task's own budget is the number of facts in a message: what goes beyond it is not sent, and neither is what an
+    agent thinks before its message. With no message at all this is agent 0 alone with its half. The agents are the
+    model given to `solve`, or agent 1 is `other`. All problems advance together.
+    The trace holds each turn as it was written, the last one the answer.
     """
 
     task: SplitEvidenceTask
@@ -48,14 +49,18 @@ class Exchange:
         return f"exchange, {self.messages} messages"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        traces: list[list[Message]] = [[] for _ in problems]
+        traces: list[list[Turn]] = [[] for _ in problems]
         costs = [Cost() for _ in problems]
         open_ = list(range(len(problems)))
         for turn in range(self.messages + 1):
             agent = turn % 2
             speaker = self.other if agent == 1 and self.other is not None else model
-            ask = self.task.agent_prompt if turn < self.messages else self.final_prompt
-            prompts = [ask(problems[i], agent, [text for _, text in traces[i]]) for i in open_]
+            prompts = [
+                self.task.agent_prompt(
+                    problems[i], agent, [self.task.sent(text) for _, text in traces[i]], final=turn == self.messages
+                )
+                for i in open_
+            ]
             drawn = sample_once(speaker, prompts, budget.max_new_tokens, self.temperature, self.seed + (turn << 32))
             for i, completion in zip(open_, drawn, strict=True):
                 traces[i].append((agent, completion.text.strip()))
@@ -68,16 +73,13 @@ class Exchange:
             for p, trace, cost in zip(problems, traces, costs, strict=True)
         ]
 
-    def final_prompt(self, problem: Problem, agent: int, messages: Sequence[str]) -> Prompt:
-        """Asks an agent to solve the problem from what it knows and was told; no more messages."""
-        return replace(self.task.agent_prompt(problem, agent, messages), instruction=INSTRUCTIONS["cot"])
 
-
-def facts_sent(trace: Sequence[Message]) -> int:
+def facts_sent(task: SplitEvidenceTask, trace: Sequence[Turn]) -> int:
     """Facts that crossed between the agents, the answer not counted.
 
-    >>> facts_sent([(0, "Message: Ida is fair if Ida is wise. Ida is wise if Ida is shy."), (1, "The answer is no.")])
-    2
+    >>> told = [(0, "Ida is fair if wise. Message: Ida is fair if wise."), (1, "Ida is not wise. The answer is no.")]
+    >>> facts_sent(SplitEvidenceTask(), told)
+    1
     """
-    sentences = [s for _, text in trace[:-1] for s in text.removeprefix("Message:").split(".") if s.strip()]
+    sentences = [s for _, text in trace[:-1] for s in task.sent(text).removeprefix("Message:").split(".") if s.strip()]
     return sum("do not know" not in sentence for sentence in sentences)

@@ -89,11 +89,17 @@ class Steps:
         return self.task.prompt(problem, self.style, self.examples)
 
     def draw(
-        self, model: LanguageModel, beginnings: Sequence[Beginning], n: int, max_new_tokens: int, turn: int = 0
+        self,
+        model: LanguageModel,
+        beginnings: Sequence[Beginning],
+        n: int,
+        max_new_tokens: int,
+        turn: int | Sequence[int] = 0,
     ) -> tuple[list[list[Branch]], list[Cost]]:
         """`n` next steps of each beginning, equal ones once, in the order drawn; one call for all.
 
-        `max_new_tokens` is the length of a whole solution. Another `turn` draws other steps of the same beginning.
+        `max_new_tokens` is the length of a whole solution. Another `turn` (one, or one a beginning) draws other steps
+        of the same beginning.
         A prompt that several branches of a problem share is read, and charged, once.
         """
         left = [max_new_tokens - branch.length for _, branch in beginnings]
@@ -113,7 +119,7 @@ class Steps:
         beginnings: Sequence[Beginning],
         max_new_tokens: int,
         greedy: bool = True,
-        turn: int = 0,
+        turn: int | Sequence[int] = 0,
     ) -> tuple[list[Branch], list[Cost]]:
         """Each beginning written to its end in one go, as one long last step."""
         left = [max_new_tokens - branch.length for _, branch in beginnings]
@@ -132,11 +138,12 @@ class Steps:
         left: list[int],
         temperature: float,
         stop: tuple[str, ...],
-        turn: int,
+        turn: int | Sequence[int],
     ) -> list[list[Completion]]:
         # Rendered here and not passed as a prefill, which would lose a newline that ends a step.
         prompts = [model.render(self.prompt(p)) + branch.text for p, branch in beginnings]
-        return model.sample(prompts, n, left, temperature, stop=stop, seed=self.seed + (turn << 32))
+        seed = self.seed + (turn << 32) if isinstance(turn, int) else [self.seed + (t << 32) for t in turn]
+        return model.sample(prompts, n, left, temperature, stop=stop, seed=seed)
 
     def _branch(self, model: LanguageModel, parent: Branch, completion: Completion, max_new_tokens: int) -> Branch:
         over = completion.finish_reason == "length" or completion.token_ids[-1] in model.end_ids

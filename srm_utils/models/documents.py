@@ -98,6 +98,8 @@ def documents(mixture: Mixture, seed: str) -> Iterator[list[Item]]:
         name = _pick(rng, TASK_SHARES)
         task = get_task(name)
         skills = [s for s in SKILLS.get(name, ()) if mixture.retry or s is not think_again]
+        if mixture.talk:  # who learns to talk thinks first, always
+            skills = [think_and_send if s is agent_message else s for s in skills]
         # A chat model is asked one thing at a time; a base reads several items in a row.
         count = rng.choice((1, 1, 1, 2, 3)) if mixture.chat else rng.randint(1, 5)
         if skills and rng.random() < mixture.skills:
@@ -392,8 +394,25 @@ def told(task: Task, problem: Problem, rng: Random) -> Item:
 
 
 def agent_message(task: Task, problem: Problem, rng: Random) -> Item:
-    """Split evidence: one turn of the exchange, from an agent's own half and what was said before."""
+    """Split evidence: one turn of the exchange without its thought, from an agent's own half and what was said."""
     _, prompt, said = rng.choice(task.exchange(problem))  # type: ignore[attr-defined]
+    return prompt, task.sent(said) or said  # type: ignore[attr-defined]
+
+
+def think_and_send(task: Task, problem: Problem, rng: Random) -> Item:
+    """Split evidence: one turn of the exchange, thought before it is sent.
+
+    One in four is asked for the answer at once, as the last turn of a short exchange is.
+    """
+    turns = task.exchange(problem)  # type: ignore[attr-defined]
+    at = rng.randrange(len(turns))
+    agent, prompt, said = turns[at]
+    if rng.random() < 0.25:
+        so_far = [task.sent(text) for _, _, text in turns[:at]]  # type: ignore[attr-defined]
+        prompt, said = (
+            ask(problem, agent, so_far, final=True)
+            for ask in (task.agent_prompt, task.agent_solution)  # type: ignore[attr-defined]
+        )
     return prompt, said
 
 
@@ -600,7 +619,7 @@ TALK_SHARES: dict[str, float] = {
 _TALK = (check_all, check_all, complain, write_again, write_again, try_again, try_again, talk_it_over, talk_it_over)
 TALK: dict[str, tuple[Callable[[Task, Problem, Random], Item], ...]] = {
     **dict.fromkeys(("countdown", "sorting", "graph", "chain"), (*_TALK, think_longer, think_longer)),
-    "split-evidence": (agent_message,),
+    "split-evidence": (think_and_send,),
 }
 
 

@@ -150,7 +150,7 @@ class LanguageModel:
         top_p: float = 1.0,
         top_k: int = 0,
         stop: Sequence[str] = (),
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         progress: bool = False,
         *,
         pause_strings: Sequence[str] = (),
@@ -159,7 +159,7 @@ class LanguageModel:
     ) -> list[list[Completion]]:
         """Draw `n` completions of each prompt; the same seed gives the same ones however they are batched.
 
-        `stop` strings end a completion beside the model's own `stop`. `max_new_tokens` is one number or
+        `stop` strings end a completion beside the model's own `stop`. `max_new_tokens` and `seed` are one number or
         one a prompt. `temperature=0` takes the likeliest token. When a completion ends in one of
         `pause_strings`, `pause(text so far)` (one function or one a prompt) may return text (a tool's reply)
         to read before going on.

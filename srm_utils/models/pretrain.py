@@ -66,7 +66,7 @@ FAMILY: dict[str, Member] = {
         Member("instruct", 4, 192, 4, 4000, peak=1.5e-3, parent="base",
                mixture=Mixture(marked=0.7, drills=0.25, spoiled=0.1, chat=True),
                role="the base tuned on single questions with a chat template"),
-        Member("dialogue", 4, 192, 4, 1600, peak=1.5e-3, parent="instruct",
+        Member("dialogue", 4, 192, 4, 2200, peak=1.5e-3, parent="instruct",
                mixture=Mixture(marked=0.7, talk=0.5, drills=0.2, spoiled=0.1, chat=True),
                role="instruct tuned on to talk: checks, critiques, second trials, debates, messages"),
         Member("teacher", 8, 192, 4, 1200, peak=2e-3, parent="instruct",

@@ -202,7 +202,7 @@ def sample_tokens(
     stop: Sequence[str] = (),
     pause_strings: Sequence[str] = (),
     pause: Pause | Sequence[Pause] | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     max_batch: int | None = None,
     flops_per_token: float = 0.0,
     model_bytes: float = 0.0,
@@ -211,7 +211,7 @@ def sample_tokens(
 ) -> list[list[Completion]]:
     """Draw `n` continuations of each prompt (token ids) from any transformers decoder with full attention.
 
-    `max_new_tokens` is one number or one a prompt; generation also ends where the model's positions do.
+    `max_new_tokens` and `seed` are one number or one a prompt; generation also ends where the model's positions do.
     `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last token; a
     `stop` string ends it too and is cut from the text. When a continuation completes one of
     `pause_strings`, `pause(text so far)` is asked (one function or one a prompt): the text it returns is
@@ -226,8 +226,9 @@ def sample_tokens(
     []
     """
     budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
+    seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
     pauses = list(pause) if isinstance(pause, Sequence) else [pause] * len(prompts) if pause is not None else None
-    _check(prompts, n, budgets, temperature, top_p, top_k, pause_strings, pauses, max_batch)
+    _check(prompts, n, budgets, seeds, temperature, top_p, top_k, pause_strings, pauses, max_batch)
     if not prompts or n == 0:
         return [[] for _ in prompts]
     watch = _Watch(tokenizer, stop, pause_strings)
@@ -236,10 +237,10 @@ def sample_tokens(
     room = _room(model.config, prompts)
     groups: dict[tuple[int, ...], list[Sample]] = {}
     drawn: list[list[Sample]] = []
-    for p, (prompt, budget) in enumerate(zip(prompts, budgets, strict=True)):
+    for p, (prompt, budget, own) in enumerate(zip(prompts, budgets, seeds, strict=True)):
         group = groups.setdefault(tuple(prompt), [])
         # A repeated prompt goes on numbering where its twin stopped: same cache, other random numbers.
-        mine = [Sample(p, i, budget, room - len(prompt), stream_key(seed, prompt, len(group) + i)) for i in range(n)]
+        mine = [Sample(p, i, budget, room - len(prompt), stream_key(own, prompt, len(group) + i)) for i in range(n)]
         group += mine
         drawn.append(mine)
 
@@ -472,6 +473,7 @@ def _check(
     prompts: Sequence[Sequence[int]],
     n: int,
     budgets: list[int],
+    seeds: list[int],
     temperature: float,
     top_p: float,
     top_k: int,
@@ -485,6 +487,8 @@ def _check(
         raise ValueError(
             f"max_new_tokens has {len(budgets)} entries for {len(prompts)} prompts; give one number or one a prompt."
         )
+    if len(seeds) != len(prompts):
+        raise ValueError(f"seed has {len(seeds)} entries for {len(prompts)} prompts; give one number or one a prompt.")
     if any(b < 1 for b in budgets):
         raise ValueError(f"max_new_tokens is {min(budgets)}; ask for at least 1 token.")
     if not 0 <= temperature < math.inf:

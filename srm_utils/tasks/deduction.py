@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
-from srm_utils.tasks.problem import Problem, Prompt, StepCheck, Task, Templates
+from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import NAMES, answer_sentence
 
 ATTRIBUTES = (
@@ -169,7 +169,8 @@ class SplitEvidenceTask(DeductionTask):
     """Deduction with the sentences dealt to two agents, who send messages in turn, agent 0 first.
 
     `problem.facts["views"]` holds each agent's sentences; whoever gets `problem.question` sees
-    all. A "yes" never follows from one view. `budget` is the number of facts a message may hold.
+    all. A "yes" never follows from one view. `budget` is the number of facts a message may hold. A turn is a thought,
+    which stays with its agent, and a message, or a thought and the answer.
 
     >>> task = SplitEvidenceTask()
     >>> problem = task.problems(1, seed=1)[0]
@@ -204,50 +205,63 @@ class SplitEvidenceTask(DeductionTask):
         facts = {**problem.facts, "views": views}
         return replace(problem, facts=facts)
 
-    def agent_prompt(self, problem: Problem, agent: int, messages: Sequence[str]) -> Prompt:
-        """What agent 0 or 1 is asked: its own sentences, the question, and the messages so far."""
+    def agent_prompt(self, problem: Problem, agent: int, messages: Sequence[str], final: bool = False) -> Prompt:
+        """What agent 0 or 1 is asked: its own sentences, the question, and the messages so far.
+
+        The `final` turn asks for the solution; no message follows it.
+        """
         x, goal = problem.facts["person"], problem.facts["path"][0]
-        told = " ".join([*problem.facts["views"][agent], f"Is {x} {goal}?", *messages])
-        return Prompt(told, "Share what we know.")
+        told = " ".join([*problem.facts["views"][agent], f"Is {x} {goal}?", *filter(None, messages)])
+        return Prompt(told, INSTRUCTIONS["cot"] if final else "Share what we know.")
 
-    def agent_solution(self, problem: Problem, agent: int, messages: Sequence[str]) -> str:
-        """The gold turn of an agent: "Message: ..." or, when the question is settled, a solution.
+    def agent_solution(self, problem: Problem, agent: int, messages: Sequence[str], final: bool = False) -> str:
+        """The gold turn of an agent: a thought, then "Message: ..." or, when the question is settled, the answer.
 
-        The agent walks back from the question over its own sentences and the quoted ones. It
-        answers "yes" at a told fact, sends the steps the other has not seen (at most `budget`),
-        or asks about the point where it is stuck; if both are stuck there, the answer is "no".
+        The agent walks back from the question over its own sentences and the quoted ones and looks whether it has come
+        to a fact: that is its thought, which it keeps to itself. It answers "yes" at a told fact, sends the steps the
+        other has not seen (at most `budget`), or asks about the point where it is stuck; if both are stuck there, or
+        the turn is `final`, the answer is "no".
         """
         x, path = problem.facts["person"], list(problem.facts["path"])
         own, told = set(problem.facts["views"][agent]), [tuple(s) for s in problem.facts["told"]]
         known = {s for s, text in zip(told, problem.facts["sentences"], strict=True) if text in own}
         quoted = {m[0] for message in messages for m in _CLAIM.finditer(message)}
         known |= {s for s in told if s[0] == "fact" and f"{s[1]} is {s[2]}" in quoted}
-        walk, new = [path[0]], []
+        walk, thought = [path[0]], []
         for q, p in zip(path, path[1:], strict=False):
             quote = _quote(x, p, q)
-            if quote not in quoted:
-                if ("rule", p, q) not in known:
-                    break
-                new.append(quote)
+            if quote not in quoted and ("rule", p, q) not in known:
+                break
+            thought.append(quote)
             walk.append(p)
         stuck = walk[-1]
-        if ("fact", x, stuck) in known:
-            return f"{'. '.join(_proof(x, walk, True))}. {answer_sentence('yes')}"
-        if new:
-            return f"Message: {'. '.join(new[: self.budget])}."
+        holds = ("fact", x, stuck) in known
+        new = [quote for quote in thought if quote not in quoted]
         asked = _UNKNOWN.findall(messages[-1]) if messages else []
-        if (x, stuck) in asked:
-            return f"{'. '.join(_proof(x, walk, False))}. {answer_sentence('no')}"
-        return f"Message: we do not know if {x} is {stuck}."
+        if holds or final or (not new and (x, stuck) in asked):
+            return f"{'. '.join(_proof(x, walk, holds))}. {answer_sentence('yes' if holds else 'no')}"
+        said = ". ".join(new[: self.budget]) or f"we do not know if {x} is {stuck}"
+        return f"{'. '.join([*thought, f'{x} is not {stuck} yet', f'Message: {said}'])}."
+
+    def sent(self, text: str) -> str:
+        """What the other agent gets of a turn: its message, cut to `budget` facts; nothing where there is none.
+
+        >>> SplitEvidenceTask(1).sent("Ida is fair if wise. Message: Ida is fair if wise. Ida is wise if shy.")
+        'Message: Ida is fair if wise.'
+        """
+        _, mark, message = text.rpartition("Message:")
+        facts = [s.strip() for s in message.split(".") if s.strip()][: self.budget]
+        return f"Message: {'. '.join(facts)}." if mark and facts else ""
 
     def exchange(self, problem: Problem) -> list[tuple[int, Prompt, str]]:
         """The gold exchange: (agent, what it was asked, what it wrote), the last one an answer."""
         turns: list[tuple[int, Prompt, str]] = []
         messages: list[str] = []
-        while self.extract(messages[-1] if messages else "") is None:
+        while not turns or self.extract(turns[-1][2]) is None:
             agent = len(turns) % 2
-            messages.append(self.agent_solution(problem, agent, messages))
-            turns.append((agent, self.agent_prompt(problem, agent, messages[:-1]), messages[-1]))
+            text = self.agent_solution(problem, agent, messages)
+            turns.append((agent, self.agent_prompt(problem, agent, messages), text))
+            messages.append(self.sent(text))
         return turns
 
 

@@ -19,9 +19,12 @@ import numpy as np
 
 from srm_utils.evaluation import Estimate, evaluate
 from srm_utils.evaluation.statistics import mean_score, wilson
+from srm_utils.inference.solver import Budget
+from srm_utils.inference.split_evidence import Exchange
 from srm_utils.models import load_model
 from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
+from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import AGAIN, verify_prompt
 from srm_utils.tasks.steps import steps_in
@@ -150,9 +153,10 @@ def _bases(n: int) -> Iterator[Check]:
 
 def _talk(n: int) -> Iterator[Check]:
     """What the member that was tuned on talk makes of checks, second thoughts and messages, beside its parent."""
-    task, split = get_task("countdown"), get_task("split-evidence")
-    problems = task.problems(n, seed=15)
-    turns = [turn for p in split.problems(max(n // 4, 2), seed=15) for turn in split.exchange(p)]  # type: ignore[attr-defined]
+    task, split = get_task("countdown"), SplitEvidenceTask()
+    problems, shared = task.problems(n, seed=15), split.problems(n, seed=15)
+    turns = [turn for p in shared[: max(n // 4, 2)] for turn in split.exchange(p)]
+    gold = [text for _, _, text in turns]
     asked = [task.prompt(p, "cot") for p in problems]
     for name in ("instruct", "dialogue"):
         if not (family_folder() / name / "model.safetensors").is_file():
@@ -172,11 +176,15 @@ def _talk(n: int) -> Iterator[Check]:
         second = model.sample(waiting, 1, 96, temperature=0)
         better = evaluate(task, problems, second, model).accuracy()
         yield _figure(1, f'{name}, countdown, the solution after "Wait."', better)
-        said = [
-            group[0].text.strip() for group in model.sample([prompt for _, prompt, _ in turns], 1, 96, temperature=0)
-        ]
-        gold = sum(a == b for a, (_, _, b) in zip(said, turns, strict=True))
-        yield _figure(1, f"{name}, split-evidence, turns of an exchange as they should be", wilson(gold, len(turns)))
+        said = [group[0].text for group in model.sample([prompt for _, prompt, _ in turns], 1, 128, temperature=0)]
+        # Of a turn only the message or the answer counts: what is thought before it stays with the agent.
+        ends = [[(split.sent(text), split.extract(text)) for text in texts] for texts in (said, gold)]
+        good = sum(a == b for a, b in zip(*ends, strict=True))
+        yield _figure(1, f"{name}, split-evidence, turns with the right message or answer", wilson(good, len(turns)))
+        exchanged = Exchange(split, 8).solve(shared, model, Budget(max_new_tokens=192))
+        together = wilson(sum(a.grade == "correct" for a in exchanged), n)
+        yield _figure(1, f"{name}, split-evidence, solved by two with half of it each and eight messages", together)
+        yield _figure(1, f"{name}, split-evidence, solved by one who sees all", _greedy(model, split, shared, "cot"))
 
 
 def _style(n: int) -> Iterator[Check]:
