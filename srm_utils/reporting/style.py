@@ -14,7 +14,7 @@ FAINT = "#d9d9d9"
 # Okabe and Ito's colours without the yellow, which is lost on white, ordered so that neighbours differ in
 # lightness too: in black and white marker, line and lightness still part them.
 COLOURS = ("#0072B2", "#D55E00", "#1a1a1a", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-MARKERS = ("o", "s", "D", "^", "v", "P", "X")
+MARKERS = ("o", "s", "D", "^", "v", "P", "X", "*", "p")
 LINES = ("-", "--", "-.", ":")
 
 
