@@ -16,6 +16,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from srm_utils.collection.family_check import _talk
 from srm_utils.inference.verifiers import verdicts
 from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
@@ -413,6 +414,15 @@ def test_a_turn_that_must_answer_does_and_every_word_of_a_turn_is_known() -> Non
     ends = [task.extract(said) for prompt, said in turns if prompt.instruction != "Share what we know."]
     assert len(ends) > 15 and set(ends) == {"yes", "no"}
     assert all(tokenizer.decode(tokenizer(said)["input_ids"]).strip() == said for _, said in turns)
+
+
+def test_a_card_sets_what_talk_taught_beside_its_parent() -> None:
+    checks = list(_talk(6))
+    said = Counter(c.what.split(", ")[0] for c in checks)
+    assert said["dialogue"] == said["instruct"] == len(checks) / 2 and len({c.what for c in checks}) == len(checks)
+    assert all(0 <= c.interval[0] <= c.value <= c.interval[1] <= 1 and c.passed for c in checks)
+    together = {c.what.split(", ")[0]: c.value for c in checks if "two with half of it" in c.what}
+    assert together["dialogue"] > 0.5
 
 
 def test_grown_layers_look_back_and_change_nothing():

@@ -349,7 +349,7 @@ def check_family_command() -> None:
     Examples:
       srm check family
     """
-    from srm_utils.training.family_check import check_family, freeze
+    from srm_utils.collection.family_check import check_family, freeze
 
     # The cards name the weights they speak of.
     freeze()
