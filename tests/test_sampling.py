@@ -27,7 +27,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from srm_utils.sampling import Cost, group_cost
+from srm_utils.sampling import Cost, engine, group_cost
 from srm_utils.sampling.bench import bench_sampler
 from srm_utils.sampling.choice import choose, inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.engine import Timings, sample_tokens, sampling_mode, why_unsupported
@@ -91,6 +91,13 @@ def generated(model, prompt, new_tokens, end_ids=()):
 # ---------------------------------------------------------------- equal to generate
 
 
+@pytest.fixture(params=["cpu", "cuda"])
+def filled_up_as_on(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch is filled up with further samples when it would be on this kind of device."""
+    monkeypatch.setitem(engine.REFILL, "cpu", engine.REFILL[request.param])
+
+
+@pytest.mark.usefixtures("filled_up_as_on")
 @pytest.mark.parametrize("max_batch", [1, 3, 64])
 def test_greedy_equals_generate(model, max_batch):
     prompts = prompts_of([5, 17, 2, 9, 30, 9, 1])
@@ -112,6 +119,7 @@ def test_greedy_equals_left_padded_batch_of_generate(model):
     assert [group[0].token_ids for group in ours] == [tuple(row[width:].tolist()) for row in out]
 
 
+@pytest.mark.usefixtures("filled_up_as_on")
 def test_early_finishes_equal_generate(model):
     prompts = prompts_of([5, 17, 2, 9, 30, 8, 1, 12])
     free = [generated(model, p, 24) for p in prompts]
@@ -143,6 +151,7 @@ def test_logprobs_equal_full_forward(model):
 # ---------------------------------------------------------------- independent of batching
 
 
+@pytest.mark.usefixtures("filled_up_as_on")
 def test_samples_do_not_depend_on_batching_or_order(model):
     prompts = prompts_of([5, 17, 2, 9, 30, 8, 1, 12])
     budgets = [12, 3, 20, 7, 1, 16, 9, 14]
@@ -177,6 +186,36 @@ def test_each_prompt_may_have_a_seed_of_its_own(small):
     same = sample_tokens(small, None, prompts[:1], 3, 12, seed=5)[0]
     other = sample_tokens(small, None, prompts[:1], 3, 12, seed=2**40 + 5)[0]
     assert [c.token_ids for c in same] != [c.token_ids for c in other], "high bits of a seed count"
+
+
+def test_memory_bounds_the_rows_drawn_together(small, monkeypatch):
+    prompts = prompts_of([6, 4, 9])
+    clock, narrow = Timings(), Timings()
+    whole = sample_tokens(small, None, prompts, 2, 12, timings=clock)
+    monkeypatch.setattr(engine, "CPU_CACHE_BYTES", 1)
+    same = sample_tokens(small, None, prompts, 2, 12, timings=narrow)
+    assert clock.rows == 6 * clock.steps and narrow.rows == narrow.steps, "six together, then each alone"
+    assert [[c.token_ids for c in group] for group in same] == [[c.token_ids for c in group] for group in whole]
+
+
+def test_each_prompt_may_have_a_number_of_samples_of_its_own(small):
+    prompts, counts = prompts_of([6, 4, 9, 5]), [3, 0, 1, 7]
+    mixed = sample_tokens(small, None, prompts, counts, 12, seed=2, max_batch=4)
+    for prompt, count, group in zip(prompts, counts, mixed, strict=True):
+        alone = sample_tokens(small, None, [prompt], count, 12, seed=2)[0]
+        assert [c.token_ids for c in group] == [c.token_ids for c in alone] and len(group) == count
+    assert sample_tokens(small, None, prompts, [0] * 4) == [[]] * 4
+
+
+def test_each_prompt_may_have_a_temperature_of_its_own(small):
+    prompts, heats = prompts_of([6, 4, 9, 6]), [0.0, 1.0, 0.6, 0.6]
+    prompts[3] = prompts[0]
+    mixed = sample_tokens(small, None, prompts, 3, 12, temperature=heats, seed=2, max_batch=5)
+    for prompt, heat, group in zip(prompts, heats, mixed, strict=True):
+        alone = sample_tokens(small, None, [prompt], 3, 12, temperature=heat, seed=2)[0]
+        assert [c.token_ids for c in group] == [c.token_ids for c in alone]
+        for one, other in zip(group, alone, strict=True):
+            assert np.allclose(one.logprobs, other.logprobs, atol=1e-4)
 
 
 def test_a_prompt_is_prefilled_once(small):
@@ -377,6 +416,7 @@ def test_pause_reads_a_reply_and_goes_on(scripted):
     assert (done.cost.prompt_tokens, done.cost.generated_tokens) == (3, 9)
 
 
+@pytest.mark.usefixtures("filled_up_as_on")
 def test_pause_in_a_batch_leaves_the_others_alone(small):
     prompts = prompts_of([5, 9, 7])
     plain = sample_tokens(small, Letters(), prompts, 2, 12, seed=2)
@@ -428,9 +468,13 @@ def test_positions_end_a_sample(small):
         ({"seed": [3]}, "seed has 1 entries for 2 prompts"),
         ({"temperature": -1.0}, "temperature is -1.0"),
         ({"temperature": math.nan}, "temperature is nan"),
+        ({"temperature": [1.0, -2.0]}, "temperature is -2.0"),
+        ({"temperature": [1.0]}, "temperature has 1 entries for 2 prompts"),
         ({"top_p": 0.0}, "top_p is 0.0"),
         ({"top_k": -2}, "top_k is -2"),
         ({"n": -1}, "n is -1"),
+        ({"n": [3, -1]}, "n is -1"),
+        ({"n": [3]}, "n has 1 entries for 2 prompts"),
         ({"max_batch": 0}, "max_batch is 0"),
         ({"stop": [""]}, "stop string is empty"),
         ({"stop": ["x"]}, "pass tokenizer="),

@@ -144,9 +144,9 @@ class LanguageModel:
     def sample(
         self,
         prompts: Sequence[Prompt | str],
-        n: int = 1,
+        n: int | Sequence[int] = 1,
         max_new_tokens: int | Sequence[int] = 256,
-        temperature: float = 1.0,
+        temperature: float | Sequence[float] = 1.0,
         top_p: float = 1.0,
         top_k: int = 0,
         stop: Sequence[str] = (),
@@ -159,9 +159,9 @@ class LanguageModel:
     ) -> list[list[Completion]]:
         """Draw `n` completions of each prompt; the same seed gives the same ones however they are batched.
 
-        `stop` strings end a completion beside the model's own `stop`. `max_new_tokens` and `seed` are one number or
-        one a prompt. `temperature=0` takes the likeliest token. When a completion ends in one of
-        `pause_strings`, `pause(text so far)` (one function or one a prompt) may return text (a tool's reply)
+        `stop` strings end a completion beside the model's own `stop`. `n`, `max_new_tokens`, `temperature` and
+        `seed` are one number or one a prompt. `temperature=0` takes the likeliest token. When a completion ends in
+        one of `pause_strings`, `pause(text so far)` (one function or one a prompt) may return text (a tool's reply)
         to read before going on.
         Raises ValueError for settings that mean nothing or a prompt longer than the model can read.
         """

@@ -80,15 +80,33 @@ def inverse_cdf(probs: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
 
 
 def choose(
-    logits: torch.Tensor, u: np.ndarray | None, temperature: float, top_k: int, top_p: float
+    logits: torch.Tensor, u: np.ndarray, temperatures: np.ndarray, top_k: int, top_p: float
 ) -> tuple[list[int], list[float]]:
-    """Draw (or, at temperature 0, take the best) one token a row, with its natural log-probability."""
+    """Draw (or, at temperature 0, take the best) one token a row, with its natural log-probability.
+
+    `logits` are [rows, vocabulary]; `u` and `temperatures` [rows] are each row's uniform number and temperature.
+    """
+    found = np.unique(temperatures)
+    if len(found) == 1:
+        return _choose(logits, u, float(found[0]), top_k, top_p)
+    tokens, logprobs = [0] * len(u), [0.0] * len(u)
+    for temperature in found:
+        rows = np.flatnonzero(temperatures == temperature)
+        chosen = _choose(logits[torch.from_numpy(rows).to(logits.device)], u[rows], float(temperature), top_k, top_p)
+        for row, token, logprob in zip(rows.tolist(), *chosen, strict=True):
+            tokens[row], logprobs[row] = token, logprob
+    return tokens, logprobs
+
+
+def _choose(
+    logits: torch.Tensor, u: np.ndarray, temperature: float, top_k: int, top_p: float
+) -> tuple[list[int], list[float]]:
+    """`choose` where all rows have one temperature."""
     logits = logits.float()
     if temperature == 0:
         token = logits.argmax(-1)
         logprob = logits.gather(1, token[:, None])[:, 0] - logits.logsumexp(-1)
         return token.tolist(), logprob.tolist()
-    assert u is not None
     numbers = torch.from_numpy(u).to(logits.device)
     if temperature == 1 and top_p >= 1 and not 0 < top_k < logits.shape[-1]:
         probs = logits.softmax(-1)

@@ -4,7 +4,7 @@ One decode step costs a forward pass over the live rows and little else:
 
 - Each distinct prompt is prefilled once, and all its samples read the same keys and values (`rows`).
 - Rows are left-aligned in a preallocated cache and each writes at its own position, so that a freed
-  row is filled from the tail of the batch, or by the next sample, without touching the others.
+  row is filled from the tail of the batch, or by another sample, without touching the others.
 - The random number of a draw is a function of (seed, prompt tokens, sample index, step) alone, so a
   sample does not depend on what else was in the batch (`choice`).
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,10 +31,16 @@ from srm_utils.sampling.rows import Prefix, Rows, Sample, decode, prefill
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Rows decoded together on a CPU: larger batches fall out of the processor's cache (`srm bench sampler`).
-CPU_ROWS = 256
+#: Rows decoded together on a CPU: with more a row is no cheaper.
+CPU_ROWS = 512
+#: Bytes that the keys and values of live rows may take on a CPU.
+CPU_CACHE_BYTES = 2**32
 #: Rows decoded together on a GPU where memory allows.
 CUDA_ROWS = 1024
+#: Share of a batch that must be free before the next samples fill it up. A step reads every row's cache as far as the
+#: longest row's. A GPU hides that behind the launching of kernels, where only a handful of rows is not worth the extra
+#: calls; a CPU is better off to let the whole batch end.
+REFILL = {"cuda": 1 / 16, "cpu": 1.0}
 #: Prompt tokens (padding included) prefilled in one forward pass.
 PREFILL_TOKENS = 8192
 #: Share of a GPU's free memory that the keys and values of live rows may take.
@@ -123,7 +129,7 @@ def _trial_problem(model: PreTrainedModel) -> str:
     try:
         cache, logits = prefill(model, prompts)
         rows = Rows(2, 5, 1, cache, model.device)
-        rows.admit([(Sample(i, 0, 2, 2, 0), Prefix(deque(), cache, logits, i, len(prompts[i]))) for i in range(2)])
+        rows.admit([(Sample(i, 0.0, 2, 2, 0), Prefix(deque(), cache, logits, i, len(prompts[i]))) for i in range(2)])
         for step in range(2):
             rows.next_token[:2] = [tail[step] for tail in tails]
             ours = decode(model, rows)
@@ -192,10 +198,10 @@ def sample_tokens(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase | None,
     prompts: Sequence[Sequence[int]],
-    n: int = 1,
+    n: int | Sequence[int] = 1,
     max_new_tokens: int | Sequence[int] = 256,
     *,
-    temperature: float = 1.0,
+    temperature: float | Sequence[float] = 1.0,
     top_p: float = 1.0,
     top_k: int = 0,
     end_ids: Sequence[int] = (),
@@ -211,25 +217,27 @@ def sample_tokens(
 ) -> list[list[Completion]]:
     """Draw `n` continuations of each prompt (token ids) from any transformers decoder with full attention.
 
-    `max_new_tokens` and `seed` are one number or one a prompt; generation also ends where the model's positions do.
-    `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last token; a
-    `stop` string ends it too and is cut from the text. When a continuation completes one of
+    `n`, `max_new_tokens`, `temperature` and `seed` are one number or one a prompt; generation also ends where the
+    model's positions do. `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last
+    token; a `stop` string ends it too and is cut from the text. When a continuation completes one of
     `pause_strings`, `pause(text so far)` is asked (one function or one a prompt): the text it returns is
     appended and read, not drawn (counted in the completion's prompt tokens, log-probability 0), and
-    generation goes on; None changes nothing. Equal prompts are prefilled once and still get different
-    samples. At most `max_batch` rows are decoded together. Penalties in the model's own generation config
-    do not apply.
+    generation goes on; None changes nothing. Equal prompts are prefilled once; those of one seed and one
+    temperature still get different samples. At most `max_batch` rows are decoded together. Penalties in the
+    model's own generation config do not apply.
 
     Raises ValueError for settings that mean nothing and for prompts that leave the model no room.
 
     >>> sample_tokens(None, None, [], n=4)
     []
     """
+    counts = [n] * len(prompts) if isinstance(n, int) else list(n)
     budgets = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
     seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
+    heats = list(temperature) if isinstance(temperature, Sequence) else [temperature] * len(prompts)
     pauses = list(pause) if isinstance(pause, Sequence) else [pause] * len(prompts) if pause is not None else None
-    _check(prompts, n, budgets, seeds, temperature, top_p, top_k, pause_strings, pauses, max_batch)
-    if not prompts or n == 0:
+    _check(prompts, counts, budgets, seeds, heats, top_p, top_k, pause_strings, pauses, max_batch)
+    if not any(counts):
         return [[] for _ in prompts]
     watch = _Watch(tokenizer, stop, pause_strings)
     began = time.perf_counter()
@@ -237,12 +245,15 @@ def sample_tokens(
     room = _room(model.config, prompts)
     groups: dict[tuple[int, ...], list[Sample]] = {}
     drawn: list[list[Sample]] = []
-    for p, (prompt, budget, own) in enumerate(zip(prompts, budgets, seeds, strict=True)):
-        group = groups.setdefault(tuple(prompt), [])
+    numbered: Counter[tuple[Any, ...]] = Counter()
+    for p, (prompt, count, budget, heat, own) in enumerate(zip(prompts, counts, budgets, heats, seeds, strict=True)):
         # A repeated prompt goes on numbering where its twin stopped: same cache, other random numbers.
-        mine = [Sample(p, i, budget, room - len(prompt), stream_key(own, prompt, len(group) + i)) for i in range(n)]
-        group += mine
-        drawn.append(mine)
+        twins = (*prompt, own, heat)
+        keys = [stream_key(own, prompt, numbered[twins] + i) for i in range(count)]
+        numbered[twins] += count
+        drawn.append([Sample(p, heat, budget, room - len(prompt), key) for key in keys])
+        if count:
+            groups.setdefault(tuple(prompt), []).extend(drawn[-1])
 
     with sampling_mode(model):
         reason = why_unsupported(model)
@@ -255,10 +266,12 @@ def sample_tokens(
             )
             cache_bytes = 0
             for prompt, samples in groups.items():
-                _generate(model, list(prompt), samples, temperature, top_p, top_k, end_ids, watch)
+                for heat in dict.fromkeys(s.temperature for s in samples):
+                    alike = [s for s in samples if s.temperature == heat]
+                    _generate(model, list(prompt), alike, heat, top_p, top_k, end_ids, watch)
         else:
             cache_bytes = _run(
-                model, groups, temperature, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock
+                model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock
             )
     seconds = time.perf_counter() - began
     return _completions(tokenizer, prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
@@ -267,7 +280,6 @@ def sample_tokens(
 def _run(
     model: PreTrainedModel,
     groups: dict[tuple[int, ...], list[Sample]],
-    temperature: float,
     top_p: float,
     top_k: int,
     end_ids: frozenset[int],
@@ -286,6 +298,7 @@ def _run(
     # Long rows first: like lengths meet in a batch, and the short ones fill up the end.
     waiting = deque(sorted(groups, key=lambda ids: (-longest[ids], -len(ids))))
     pool = deque(_prefill_next(model, groups, waiting, capacity, clock))
+    refill = max(1, int(capacity * REFILL.get(model.device.type, 1)))
     rows = Rows(capacity, max(map(len, groups)), min(map(len, groups.values())), pool[0].cache, model.device)
     bar = tqdm(total=total, desc="sampling", unit="sample", disable=not progress, leave=False)
 
@@ -293,11 +306,10 @@ def _run(
         """Draw one token for the rows from `start` on and let finished rows go."""
         t0 = time.perf_counter()
         samples = rows.samples[start : rows.live]
-        u = None
-        if temperature > 0:
-            steps = np.fromiter((len(s.ids) for s in samples), np.uint64, len(samples))
-            u = uniforms(rows.keys[start : rows.live], steps)
-        tokens, logprobs = choose(logits, u, temperature, top_k, top_p)
+        steps = np.fromiter((len(s.ids) for s in samples), np.uint64, len(samples))
+        u = uniforms(rows.keys[start : rows.live], steps)
+        heats = np.fromiter((s.temperature for s in samples), np.float64, len(samples))
+        tokens, logprobs = choose(logits, u, heats, top_k, top_p)
         done = []
         for i, sample in enumerate(samples):
             pause = pauses[sample.prompt] if pauses is not None else None
@@ -312,9 +324,8 @@ def _run(
         clock.cache += time.perf_counter() - t1
 
     while waiting or pool or rows.live:
-        free = capacity - rows.live
-        # A handful of freed rows is not worth the extra calls; a sixteenth of the batch is.
-        while (waiting or pool) and (rows.live == 0 or free >= max(1, capacity // 16)):
+        filling = capacity - rows.live >= refill
+        while filling and (waiting or pool) and (free := capacity - rows.live):
             if not pool:
                 pool.extend(_prefill_next(model, groups, waiting, max(free, capacity // 4), clock))
             t0 = time.perf_counter()
@@ -327,7 +338,6 @@ def _run(
             rows.admit(picked)
             clock.cache += time.perf_counter() - t0
             emit(start, picked[0][1].logits[[prefix.row for _, prefix in picked]])
-            free = capacity - rows.live
         if rows.live:
             t0 = time.perf_counter()
             logits = decode(model, rows)
@@ -471,18 +481,20 @@ def _completions(
 
 def _check(
     prompts: Sequence[Sequence[int]],
-    n: int,
+    counts: list[int],
     budgets: list[int],
     seeds: list[int],
-    temperature: float,
+    heats: list[float],
     top_p: float,
     top_k: int,
     pause_strings: Sequence[str],
     pauses: Sequence[Pause] | None,
     max_batch: int | None,
 ) -> None:
-    if n < 0:
-        raise ValueError(f"n is {n}; ask for 0 or more samples a prompt.")
+    if len(counts) != len(prompts):
+        raise ValueError(f"n has {len(counts)} entries for {len(prompts)} prompts; give one number or one a prompt.")
+    if any(n < 0 for n in counts):
+        raise ValueError(f"n is {min(counts)}; ask for 0 or more samples a prompt.")
     if len(budgets) != len(prompts):
         raise ValueError(
             f"max_new_tokens has {len(budgets)} entries for {len(prompts)} prompts; give one number or one a prompt."
@@ -491,8 +503,13 @@ def _check(
         raise ValueError(f"seed has {len(seeds)} entries for {len(prompts)} prompts; give one number or one a prompt.")
     if any(b < 1 for b in budgets):
         raise ValueError(f"max_new_tokens is {min(budgets)}; ask for at least 1 token.")
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature is {temperature}; use 0 for the likeliest token or a positive number.")
+    if len(heats) != len(prompts):
+        raise ValueError(
+            f"temperature has {len(heats)} entries for {len(prompts)} prompts; give one number or one a prompt."
+        )
+    for heat in heats:
+        if not 0 <= heat < math.inf:
+            raise ValueError(f"temperature is {heat}; use 0 for the likeliest token or a positive number.")
     if not 0 < top_p <= 1:
         raise ValueError(f"top_p is {top_p}; use a number above 0 and at most 1.")
     if top_k < 0:
@@ -520,15 +537,15 @@ def _room(config: Any, prompts: Sequence[Sequence[int]]) -> int:
 
 
 def _default_rows(model: PreTrainedModel, length: int) -> int:
-    """How many rows of `length` tokens to decode together: by measurement on a CPU, by free memory on a GPU."""
-    if model.device.type != "cuda":
-        return CPU_ROWS
+    """How many rows of `length` tokens to decode together: as many as pay, and as memory holds."""
     config = model.config
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     size = torch.finfo(model.dtype).bits // 8
     # Keys and values of a row, twice over while a layer is moved or grown, and a few copies of its logits.
     row = 3 * config.num_hidden_layers * heads * width * length * size + 16 * config.vocab_size
+    if model.device.type != "cuda":
+        return max(1, min(CPU_ROWS, CPU_CACHE_BYTES // row))
     unused = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     free = torch.cuda.mem_get_info(model.device)[0] + unused
     return max(1, min(CUDA_ROWS, int(CUDA_MEMORY_SHARE * free / row)))

@@ -27,7 +27,7 @@ class Sample:
     """One continuation being drawn."""
 
     prompt: int
-    index: int
+    temperature: float
     budget: int
     room: int
     key: int
