@@ -172,11 +172,13 @@ class Watch(threading.Thread):
         """Look three times a second until the job ends or the kernel had to be killed."""
         import psutil
 
+        family: list[Any] = []
+        looks = 0
         while not self.ended.wait(0.3):
-            used = 0.0
-            family: list[Any] = []
+            used, looks = 0.0, looks + 1
             with contextlib.suppress(psutil.Error):
-                if self.kernel_pid is not None:
+                # Finding children means reading all processes of the machine, on the core that the kernel computes on.
+                if self.kernel_pid is not None and (not family or looks % 10 == 0):
                     kernel = psutil.Process(self.kernel_pid)
                     family = [kernel, *kernel.children(recursive=True)]
             for process in family:

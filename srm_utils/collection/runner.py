@@ -220,6 +220,8 @@ def connect(jobs: int, scheduler: str | None) -> Iterator[Any]:
         # A notebook that took its worker down once is not given another: it failed, and only it.
         "distributed.scheduler.allowed-failures": 0,
         "distributed.worker.memory.terminate": False,
+        # It would look a hundred times a second at what the worker does, on the core that the kernel computes on.
+        "distributed.worker.profile.enabled": False,
         "distributed.comm.timeouts.connect": "60s",
     }
     with tempfile.TemporaryDirectory(prefix="srm", ignore_cleanup_errors=True) as scratch, dask.config.set(quiet):
@@ -399,7 +401,7 @@ def _dispatch(jobs: Sequence[Job], at_once: int, scheduler: str | None) -> tuple
                 display.update(running.values())
                 if time.monotonic() > give_up:
                     raise KeyboardInterrupt
-                time.sleep(0.1)
+                time.sleep(0.25)
             except KeyboardInterrupt:
                 if interrupted:
                     # The second Ctrl-C, or a kernel that would not stop: leave it, and say so.
