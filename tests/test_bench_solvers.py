@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srm_utils.inference.bench import Meter, bench_solvers, standard_solvers
+from srm_utils.inference.bench import Meter, bench_solvers, bench_together, standard_solvers
 from srm_utils.inference.chain_of_thought import Prompting
 from srm_utils.inference.solver import Budget
 from srm_utils.models import load_model
@@ -32,3 +32,14 @@ def test_every_solver_runs_and_its_shares_add_up(model) -> None:
     assert (table["tokens_per_second"] > 0).all() and (table["share"] > 0).all() and (table["calls"] > 0).all()
     assert table[["sampling", "scoring", "own"]].sum(axis=1).tolist() == pytest.approx([1.0] * len(table))
     assert (table[["sampling", "scoring", "own"]] >= 0).all().all()
+
+
+def test_side_by_side_takes_fewer_calls(model) -> None:
+    solvers = {name: standard_solvers()[name] for name in list(standard_solvers())[:4]}
+    meter = Meter(model)
+    found = bench_together(meter, solvers, problems=2, repeats=1)
+    assert found["times"] == pytest.approx(found["in_turn"] / found["side_by_side"])
+    alone = Meter(model)
+    for solver, budget in solvers.values():
+        solver.solve(solver.task.problems(2, seed=71), alone, budget)
+    assert 0 < meter.calls < 2 * alone.calls, "in turn as many at most, side by side fewer"

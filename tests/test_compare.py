@@ -20,7 +20,6 @@ from srm_utils.inference.compare import (
     TRIALS,
     Comparison,
     Method,
-    Remembered,
     Setting,
     choose_methods,
     compare,
@@ -31,6 +30,7 @@ from srm_utils.inference.compare import (
 )
 from srm_utils.inference.debate import Debate
 from srm_utils.inference.solver import Budget
+from srm_utils.inference.together import Remembered
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models import load_model
 from srm_utils.models.language_model import Scored
@@ -50,7 +50,8 @@ ASKED, SAID = 20, 10
 class Scripted:
     """Greedy is right on every third problem; a sample on any with probability 0.7. All texts are equally long.
 
-    Sample i depends on the seed, the prompt and i alone, and a prompt that stands twice in a call numbers on.
+    Sample i depends on the seed, the prompt and i alone; a prompt that stands twice in a call, with one seed and
+    temperature, numbers on.
     """
 
     name, flops_per_token, end_ids = "scripted", FLOPS, (1,)
@@ -69,18 +70,21 @@ class Scripted:
         self.calls += 1
         limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else max_new_tokens
         seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-        begun: Counter[str] = Counter()
+        counts = [n] * len(prompts) if isinstance(n, int) else n
+        heats = temperature if isinstance(temperature, list) else [temperature] * len(prompts)
+        begun: Counter[tuple] = Counter()
         out = []
-        for prompt, limit, own in zip(prompts, limits, seeds, strict=True):
+        for prompt, count, limit, heat, own in zip(prompts, counts, limits, heats, seeds, strict=True):
             text = self.render(prompt)
-            out.append([self._one(text, begun[text] + i, temperature, own, limit) for i in range(n)])
-            begun[text] += n
-        self.drawn += n * len(prompts)
+            begin = begun[text, own, heat]
+            out.append([self._one(text, begin + i, heat, own, limit) for i in range(count)])
+            begun[text, own, heat] += count
+        self.drawn += sum(counts)
         return out
 
     def _one(self, text, i, temperature, seed, limit):
         (question,) = [q for q in self.answers if q in text]
-        coin = hashlib.blake2b(f"{text}/{seed}/{i}".encode()).digest()[0] / 256
+        coin = hashlib.blake2b(f"{text}/{seed if temperature else 0}/{i}".encode()).digest()[0] / 256
         right = coin < 0.7 if temperature else self.place[question] % 3 == 0
         answer = self.answers[question] if right else str(900 + int(coin * 1000) % 7)
         words = f" The answer is {answer}."
@@ -186,6 +190,7 @@ def test_memory_gives_what_the_model_would_have_given() -> None:
         dict(prompts=[a], n=1, temperature=0), dict(prompts=[a, a], n=2, max_new_tokens=[30, 40]),
         dict(prompts=[model.render(a)], n=2, stop=(".",)), dict(prompts=[], n=3),
         dict(prompts=[a, b], n=2, seed=[4, 9]), dict(prompts=[a, b, a], n=2, seed=[9, 9, 4]),
+        dict(prompts=[a, a, b, a], n=[2, 1, 0, 3], seed=[9, 9, 4, 9], temperature=[1.0, 0.0, 0.5, 0.5]),
     ]  # fmt: skip
     for call in calls:
         assert memory.sample(**call) == Scripted().sample(**call), call
@@ -288,8 +293,12 @@ def stripped(found: Comparison) -> list[dict]:
 NAMES = ["greedy", "self-consistency", "likeliest", "debate"]
 
 
-@pytest.mark.parametrize("patience", [1, 4, 7, 11])
-def test_a_killed_comparison_goes_on_and_ends_the_same(tmp_path: Path, patience: int) -> None:
+@pytest.mark.parametrize(("patience", "abreast"), [(1, 1), (4, 1), (7, 1), (11, 1), (1, 4), (4, 4), (6, 4), (7, 4)])
+def test_a_killed_comparison_goes_on_and_ends_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, patience: int, abreast: int
+) -> None:
+    monkeypatch.setattr(comparing, "SHARED_ROWS", abreast * len(PROBLEMS))
+
     def run(model: Scripted, folder: str) -> Comparison:
         return compare(setting(model), PROBLEMS, ["3x", "6x"], NAMES, tmp_path / folder, progress=False)
 
@@ -417,6 +426,7 @@ def test_ctrl_c_says_where_what_is_finished_lies(tmp_path: Path, monkeypatch: py
         raise KeyboardInterrupt
 
     monkeypatch.setitem(METHODS, "debate", Method("never ends", interrupted))
+    monkeypatch.setattr(comparing, "SHARED_ROWS", 1)  # one after the other
     where = ("--task", "chain", "--model", "base-small", "--budget", "3x")
     code, _, error = srm("greedy", "debate", *where, "--problems", "3", "--tuning", "2", "--tokens", "32")
     assert code == 130 and "What was finished is in runs/compare/chain-base-small; the same command goes on" in error

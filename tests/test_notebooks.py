@@ -121,22 +121,27 @@ def test_the_source_shown_is_todays(notebook: tuple[str, dict]) -> None:
         assert text in now, f"{name} shows an older {where}: run it and publish it again"
 
 
+def smoke(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, **parameters: str) -> nbformat.NotebookNode:
+    """The notebook as papermill runs it in `smoke`, from another folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws for the notebook, not for this process
+    config = Config()
+    config.KernelManager.transport = "ipc"
+    config.KernelManager.ip = str(folder / "k")
+    out, given = folder / "out.ipynb", {"profile": "smoke", **parameters}
+    papermill.execute_notebook(
+        str(NOTEBOOKS[name].path), str(out), given, config=config, progress_bar=False, log_output=False
+    )
+    return nbformat.read(out, 4)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_smoke_run_from_another_folder(
     notebook: tuple[str, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, nb = notebook
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel draws for the notebook, not for this process
-    config = Config()
-    config.KernelManager.transport = "ipc"
-    config.KernelManager.ip = str(tmp_path / "k")
-    out = tmp_path / "out.ipynb"
-    papermill.execute_notebook(
-        str(NOTEBOOKS[name].path), str(out), {"profile": "smoke"}, config=config, progress_bar=False, log_output=False
-    )
-    executed = nbformat.read(out, 4)
+    executed = smoke(name, tmp_path, monkeypatch)
     results = read_results(executed)
     assert {r.profile for r in results} == {"smoke"} and {r.notebook for r in results} == {name}
     for r in results:
@@ -158,6 +163,13 @@ def test_smoke_run_from_another_folder(
     costs = [r.cost.flops > 0 for r in measured]
     assert costs and set(costs) == {name not in MODEL_FREE}, "a measured number without its cost"
     assert any("image/png" in o.get("data", {}) for c in executed.cells if c.cell_type == "code" for o in c.outputs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_self_training_also_trains_by_reinforcement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = read_results(smoke("1_training/18_self_training", tmp_path, monkeypatch, live="GRPO"))
+    assert {"base", "GRPO"} <= {r.technique for r in results} and "ReST-EM" not in {r.technique for r in results}
 
 
 def test_the_readmes_figure_is_that_of_the_committed_run() -> None:

@@ -384,10 +384,16 @@ def bench_solvers_command(
       srm bench solvers
       srm bench solvers --model base-small --problems 16 --repeats 1
     """
-    from srm_utils.inference.bench import bench_solvers, standard_solvers
+    from srm_utils.inference.bench import bench_solvers, bench_together, standard_solvers
     from srm_utils.models import load_model
 
-    bench_solvers(load_model(model), standard_solvers(), problems=problems, repeats=repeats, say=typer.echo)
+    loaded, solvers = load_model(model), standard_solvers()
+    bench_solvers(loaded, solvers, problems=problems, repeats=repeats, say=typer.echo)
+    found = bench_together(loaded, solvers, problems=problems, repeats=repeats)
+    typer.echo(
+        f"all side by side: {found['side_by_side']:.1f} s; one after the other: {found['in_turn']:.1f} s, "
+        f"{found['times']:.2f} times as long"
+    )
 
 
 @app.command()

@@ -1,4 +1,7 @@
-"""`srm bench solvers`: tokens a second of every solver as a share of the plain sampler's, and where its time goes."""
+"""`srm bench solvers`: tokens a second of every solver as a share of the plain sampler's, and where its time goes.
+
+And what it saves to run all of them side by side.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from srm_utils.inference.solver import Budget, Solver
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from srm_utils.models import LanguageModel
+    from srm_utils.tasks.problem import Problem, Task
 
 
 @dataclass
@@ -110,8 +115,7 @@ def bench_solvers(
 
     lines = []
     for name, (solver, budget) in solvers.items():
-        task = solver.steps.task if hasattr(solver, "steps") else solver.task  # type: ignore[attr-defined]
-        asked = task.problems(problems, seed=71)
+        task, asked = _asked(solver, problems)
         prompts = [task.prompt(p, "cot") for p in asked]
         plain, runs = [], []
         for _ in range(repeats):
@@ -135,3 +139,40 @@ def bench_solvers(
             f"time {line['sampling']:.0%} sampling, {line['scoring']:.0%} scoring, {line['own']:.0%} own code"
         )
     return pd.DataFrame(lines)
+
+
+def bench_together(
+    model: LanguageModel, solvers: Mapping[str, tuple[Solver, Budget]], *, problems: int = 64, repeats: int = 3
+) -> dict[str, float]:
+    """Seconds that all solvers take in turn and side by side (`together`); in either way nothing is drawn twice.
+
+    Args:
+        model, solvers: as for `bench_solvers`.
+        problems: problems of each solver's task, validation split.
+        repeats: runs of each way, alternating; medians count.
+
+    Returns:
+        `in_turn` and `side_by_side`, in seconds, and `times`, the first over the second.
+    """
+    from srm_utils.inference.together import Remembered, together
+
+    def jobs() -> dict[str, Callable[[], Any]]:
+        memory: Any = Remembered(model)
+        return {name: partial(s.solve, _asked(s, problems)[1], memory, budget) for name, (s, budget) in solvers.items()}
+
+    seconds: dict[str, list[float]] = {"in_turn": [], "side_by_side": []}
+    for _ in range(repeats):
+        todo, began = jobs(), time.perf_counter()
+        for solve in todo.values():
+            solve()
+        seconds["in_turn"].append(time.perf_counter() - began)
+        todo, began = jobs(), time.perf_counter()
+        together(todo, progress=False)
+        seconds["side_by_side"].append(time.perf_counter() - began)
+    found = {way: statistics.median(taken) for way, taken in seconds.items()}
+    return found | {"times": found["in_turn"] / found["side_by_side"]}
+
+
+def _asked(solver: Any, problems: int) -> tuple[Task, list[Problem]]:
+    task = solver.steps.task if hasattr(solver, "steps") else solver.task
+    return task, task.problems(problems, seed=71)

@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +40,7 @@ from srm_utils.inference.solver import Budget, Solver
 from srm_utils.inference.split_evidence import Exchange
 from srm_utils.inference.thinking_budget import BudgetForcing, EarlyExit, NoThinking, stable
 from srm_utils.inference.thoughts import Aggregate, Score, Steps, judged_solution, judged_step, product
+from srm_utils.inference.together import Remembered, together
 from srm_utils.inference.tools import CalculatorCalls, ReAct
 from srm_utils.inference.tree_of_thoughts import BreadthFirst, DepthFirst, countdown_value
 from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples
@@ -51,18 +51,18 @@ from srm_utils.inference.voting import (
     most_likely,
     weighted,
 )
-from srm_utils.sampling.completion import Completion
-from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.problem import Problem, Task
 from srm_utils.tasks.registry import nearest
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
-    from srm_utils.models.language_model import Scored
 
 Floats = NDArray[np.float64]
 
 #: Sizes measured on validation problems for each solver and budget.
 TRIALS = 6
+#: Solvers run side by side while their problems together are at most this many.
+SHARED_ROWS = 512
 
 # ---------------------------------------------------------------- the solvers, by name
 
@@ -338,89 +338,6 @@ def choose_methods(task: Task, names: Sequence[str] = (), partner: bool = False)
     return [name for name in asked if name not in absent], absent
 
 
-# ---------------------------------------------------------------- nothing is drawn twice
-
-
-class Remembered:
-    """A model that draws and scores nothing twice; everything else is the model's own.
-
-    Sample i of a prompt depends on the seed, the prompt and i alone (`sampling.engine`), so what was drawn for one
-    solver is exactly what another, or the same at a smaller size, would draw. Each is charged for all that it asks for.
-    """
-
-    def __init__(self, inner: LanguageModel) -> None:
-        self.inner = inner
-        self._drawn: dict[tuple[Any, ...], list[Completion]] = {}
-        self._scored: dict[tuple[Any, ...], Scored] = {}
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def sample(
-        self,
-        prompts: Sequence[Prompt | str],
-        n: int = 1,
-        max_new_tokens: int | Sequence[int] = 256,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        stop: Sequence[str] = (),
-        seed: int | Sequence[int] = 0,
-        **more: Any,
-    ) -> list[list[Completion]]:
-        """`LanguageModel.sample`, from memory where it can; with tools (`pause`) never."""
-        if more:
-            return self.inner.sample(
-                prompts, n, max_new_tokens, temperature=temperature, top_p=top_p, stop=stop, seed=seed, **more
-            )
-        limits = [max_new_tokens] * len(prompts) if isinstance(max_new_tokens, int) else list(max_new_tokens)
-        seeds = [seed] * len(prompts) if isinstance(seed, int) else list(seed)
-        how = (temperature, top_p, tuple(stop))
-        asked = [(isinstance(p, str), self.inner.render(p)) for p in prompts]
-        keys = [
-            (text, limit, own if temperature else 0, how) for text, limit, own in zip(asked, limits, seeds, strict=True)
-        ]
-        # A prompt that stands in one call twice goes on numbering its samples.
-        begun: Counter[tuple[bool, str]] = Counter()
-        spans = []
-        short: dict[tuple[Any, ...], tuple[Prompt | str, int]] = {}
-        for prompt, text, key in zip(prompts, asked, keys, strict=True):
-            spans.append((begun[text], begun[text] + n))
-            begun[text] += n
-            if len(self._drawn.get(key, ())) < begun[text]:
-                short[key] = (prompt, begun[text])
-        for count in sorted({count for _, count in short.values()}):
-            missing = [(key, prompt) for key, (prompt, needed) in short.items() if needed == count]
-            while missing:
-                # One prompt under two limits or seeds would number its samples on: another call.
-                call = {key[0]: (key, prompt) for key, prompt in reversed(missing)}
-                groups = self.inner.sample(
-                    [prompt for _, prompt in call.values()],
-                    count,
-                    [key[1] for key, _ in call.values()],
-                    temperature=temperature,
-                    top_p=top_p,
-                    stop=stop,
-                    seed=seed if isinstance(seed, int) else [key[2] for key, _ in call.values()],
-                )
-                for (key, _), group in zip(call.values(), groups, strict=True):
-                    self._drawn[key] = group
-                taken = {key for key, _ in call.values()}
-                missing = [pair for pair in missing if pair[0] not in taken]
-        return [self._drawn[key][start:end] for key, (start, end) in zip(keys, spans, strict=True)]
-
-    def score(self, prompts: Sequence[Prompt | str], completions: Sequence[str | Sequence[int]]) -> list[Scored]:
-        """`LanguageModel.score`, from memory where it can."""
-        keys = [
-            (isinstance(p, str), self.inner.render(p), c if isinstance(c, str) else tuple(c))
-            for p, c in zip(prompts, completions, strict=True)
-        ]
-        new = {key: i for i, key in reversed(list(enumerate(keys))) if key not in self._scored}
-        if new:
-            found = self.inner.score([prompts[i] for i in new.values()], [completions[i] for i in new.values()])
-            self._scored.update(zip(new, found, strict=True))
-        return [self._scored[key] for key in keys]
-
-
 # ---------------------------------------------------------------- budgets and sizes
 
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMGTP]?|x)", re.IGNORECASE)
@@ -597,7 +514,8 @@ def compare(
     chain = cost_of("greedy", 1) if relative else 1.0
     allowed = {budget: flops_of(budget, chain) for budget in budgets}
     with tqdm(total=len(names) * len(budgets), desc="compare", disable=not progress) as bar:
-        for name in names:
+
+        def run(name: str) -> None:
             method = METHODS[name]
             known = {size: flops for (other, size), flops in trials.items() if other == name}
             fitted: dict[str, int | None] = {}
@@ -621,13 +539,18 @@ def compare(
                 bar.set_description(f"{name} {budget}")
                 size = fitted[budget]
                 if size is not None and (name, budget) not in done:
-                    same = next((r for r in done.values() if (r.technique, r.settings["size"]) == (name, size)), None)
-                    result = same or _result(shared, name, size, problems, notebook, profile)
+                    earlier = [r for (other, _), r in done.items() if other == name and r.settings["size"] == size]
+                    result = earlier[0] if earlier else _result(shared, name, size, problems, notebook, profile)
                     how = {**result.settings, "budget": budget}
                     spent = {**result.extra, "allowed": allowed[budget]}
                     done[name, budget] = replace(result, settings=how, extra=spent)
                     record.append("results.jsonl", done[name, budget].to_record())
                 bar.update()
+
+        # Side by side only as many as fill a batch: what a kill can cost is what has begun and not ended.
+        abreast = max(1, SHARED_ROWS // len(problems))
+        for first in range(0, len(names), abreast):
+            together({name: partial(run, name) for name in names[first : first + abreast]}, progress=False)
     kept = [done[name, budget] for name in names for budget in budgets if (name, budget) in done]
     if not kept:
         raise ValueError(f"No solver fits into {' or '.join(budgets)}; allow a larger budget.")

@@ -178,7 +178,7 @@ class SpeculativeReasoning:
     mark: str = "."
     temperature: float = 0.0
     seed: int = 0
-    max_batch: int = 64
+    max_batch: int = 256
     name: str = "speculative reasoning"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
