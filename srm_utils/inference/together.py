@@ -1,8 +1,9 @@
 """Solvers side by side: what they ask for at the same time is drawn in one batch, and nothing is drawn twice.
 
 A solver that goes on in turns has few texts to write at once, and a step of few costs nearly as much time as a step of
-many. Which solvers share a batch changes nothing but the time: a sample depends on its seed, its prompt and its
-number alone (`sampling.engine`), and each solver is charged for all that it asks for.
+many. Where each fills a batch alone there is nothing to gain (`srm bench solvers`). Which solvers share a batch changes
+nothing but the time: a sample depends on its seed, its prompt and its number alone (`sampling.engine`), and each solver
+is charged for all that it asks for.
 """
 
 from __future__ import annotations

@@ -538,7 +538,7 @@ def _room(config: Any, prompts: Sequence[Sequence[int]]) -> int:
 
 def _default_rows(model: PreTrainedModel, length: int) -> int:
     """How many rows of `length` tokens to decode together: as many as pay, and as memory holds."""
-    config = model.config
+    config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     size = torch.finfo(model.dtype).bits // 8
