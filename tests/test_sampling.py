@@ -28,9 +28,11 @@ from transformers import (
 )
 
 from srm_utils.sampling import Cost, engine, group_cost
+from srm_utils.sampling import rows as rows_module
 from srm_utils.sampling.bench import bench_sampler
 from srm_utils.sampling.choice import choose, inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.engine import Timings, sample_tokens, sampling_mode, why_unsupported
+from srm_utils.sampling.rows import Rows
 
 VOCABULARY = 60
 SIZES = dict(
@@ -165,6 +167,24 @@ def test_samples_do_not_depend_on_batching_or_order(model):
             assert [c.token_ids for c in group] == [c.token_ids for c in whole[i]]
     alone = sample_tokens(model, None, [prompts[1]], 2, budgets[1], seed=3, end_ids=[7, 11])[0]
     assert [c.token_ids for c in alone] == [c.token_ids for c in whole[1][:2]], "fewer samples are the first ones"
+
+
+def test_how_prefixes_are_read_in_runs_changes_nothing(model, monkeypatch):
+    prompts, counts = prompts_of([5, 17, 2, 9, 30, 8, 1, 12]), [1, 9, 1, 2, 1, 5, 1, 1]
+    whole, places = [], []
+    group = Rows._group
+    monkeypatch.setattr(Rows, "_group", lambda rows: (group(rows), places.append((rows.live, rows.runs))))
+    for size in (10**6, 4, 1):
+        monkeypatch.setitem(rows_module.RUN_ROWS, "cpu", size)
+        whole.append(sample_tokens(model, None, prompts, counts, 12, seed=3, end_ids=[7, 11]))
+        live, runs = max(places, key=lambda seen: seen[0])
+        assert live == sum(counts) and [r.prefixes.start for r in runs[1:]] == [r.prefixes.stop for r in runs[:-1]]
+        assert all(len(range(21)[r.places]) <= size or len(range(8)[r.prefixes]) == 1 for r in runs)
+        places.clear()
+    for other in whole[1:]:
+        for ours, theirs in zip(whole[0], other, strict=True):
+            assert [c.token_ids for c in ours] == [c.token_ids for c in theirs]
+            assert np.allclose([c.logprob for c in ours], [c.logprob for c in theirs], atol=1e-4)
 
 
 def test_seeds_samples_and_twins_differ(small):

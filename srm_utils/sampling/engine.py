@@ -41,8 +41,9 @@ CUDA_ROWS = 1024
 #: longest row's. A GPU hides that behind the launching of kernels, where only a handful of rows is not worth the extra
 #: calls; a CPU is better off to let the whole batch end.
 REFILL = {"cuda": 1 / 16, "cpu": 1.0}
-#: Prompt tokens (padding included) prefilled in one forward pass.
-PREFILL_TOKENS = 8192
+#: Prompt tokens (padding included) prefilled in one forward pass: on a CPU as many as leave what a layer makes of them
+#: in its cache.
+PREFILL_TOKENS = {"cuda": 8192, "cpu": 2048}
 #: Share of a GPU's free memory that the keys and values of live rows may take.
 CUDA_MEMORY_SHARE = 0.7
 
@@ -295,8 +296,9 @@ def _run(
     total = sum(map(len, groups.values()))
     longest = {ids: len(ids) + min(max(s.budget for s in g), g[0].room) for ids, g in groups.items()}
     capacity = min(total, max_batch or _default_rows(model, max(longest.values())))
-    # Long rows first: like lengths meet in a batch, and the short ones fill up the end.
-    waiting = deque(sorted(groups, key=lambda ids: (-longest[ids], -len(ids))))
+    # Long rows first: like lengths meet in a batch, and the short ones fill up the end. Before that by the number of
+    # samples, for prefixes of as many rows share a product.
+    waiting = deque(sorted(groups, key=lambda ids: (-len(groups[ids]), -longest[ids], -len(ids))))
     pool = deque(_prefill_next(model, groups, waiting, capacity, clock))
     refill = max(1, int(capacity * REFILL.get(model.device.type, 1)))
     rows = Rows(capacity, max(map(len, groups)), min(map(len, groups.values())), pool[0].cache, model.device)
@@ -359,10 +361,11 @@ def _prefill_next(
     """Prefill the next waiting prompts in one pass: enough for `wanted` samples, at most `PREFILL_TOKENS` tokens."""
     t0 = time.perf_counter()
     prompts: list[tuple[int, ...]] = []
+    most = PREFILL_TOKENS.get(model.device.type, 2048)
     samples = width = 0
     while waiting and samples < wanted:
         width = max(width, len(waiting[0]))
-        if prompts and width * (len(prompts) + 1) > PREFILL_TOKENS:
+        if prompts and width * (len(prompts) + 1) > most:
             break
         prompts.append(waiting.popleft())
         samples += len(groups[prompts[-1]])

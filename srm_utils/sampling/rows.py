@@ -21,6 +21,10 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+#: Rows that read their shared prefixes in one product, which reads all of these as far as the longest and takes as many
+#: rows of each as the largest has. On a GPU, where a product costs its launch, it is one for the whole batch.
+RUN_ROWS = {"cpu": 64}
+
 
 @dataclass(slots=True, eq=False)
 class Sample:
@@ -51,6 +55,16 @@ class Prefix:
     length: int
     #: its place among the prefixes of the live batch, -1 while it has none
     slot: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring prefixes that are read in one product, as far as the longest, and the places of their rows in it."""
+
+    prefixes: slice
+    places: slice
+    longest: int
+    mask: torch.Tensor | None
 
 
 class _Block:
@@ -197,25 +211,28 @@ class Rows:
         del self.prefixes[len(self.prefixes) - len(unused) :]
 
     def _group(self) -> None:
-        """Lay the rows out by prefix, [prefixes, most rows a prefix has], for one product with the shared keys."""
+        """Lay the rows out by prefix in runs, each [prefixes, most rows one has], for a product with shared keys."""
         if not self.live:
             return
         slot = self.slot[: self.live]
         counts = np.bincount(slot, minlength=len(self.prefixes))
-        most = int(counts.max())
+        lengths = np.array([p.length for p in self.prefixes])
+        first, places = np.empty(len(counts), dtype=np.int64), 0
+        self.runs = []
+        for run in _runs(counts, RUN_ROWS.get(self.device.type, self.live * len(counts))):
+            size, most, longest = run.stop - run.start, int(counts[run].max()), int(lengths[run].max())
+            first[run] = places + most * np.arange(size)
+            self.runs.append(Run(run, slice(places, places + size * most), longest, self._mask(lengths[run], longest)))
+            places += size * most
         by_prefix = np.argsort(slot, kind="stable")
-        within = np.arange(self.live) - np.repeat(counts.cumsum() - counts, counts)
         place = np.empty(self.live, dtype=np.int64)
-        place[by_prefix] = slot[by_prefix] * most + within
-        layout = np.zeros(len(self.prefixes) * most, dtype=np.int64)
+        within = np.arange(self.live) - np.repeat(counts.cumsum() - counts, counts)
+        place[by_prefix] = first[slot[by_prefix]] + within
+        layout = np.zeros(places, dtype=np.int64)
         layout[place] = np.arange(self.live)
-        self.group_shape = (len(self.prefixes), most)
-        in_order = len(layout) == self.live and bool((layout == np.arange(self.live)).all())
+        in_order = places == self.live and bool((layout == np.arange(self.live)).all())
         self.layout = None if in_order else torch.from_numpy(layout).to(self.device)
         self.place = None if in_order else torch.from_numpy(place).to(self.device)
-        lengths = np.array([p.length for p in self.prefixes])
-        self.prefix_width = int(lengths.max())
-        self.prefix_mask = self._mask(lengths, self.prefix_width)
         self.order = torch.arange(self.live, device=self.device)
 
     def _mask(self, lengths: np.ndarray, width: int) -> torch.Tensor | None:
@@ -245,6 +262,21 @@ class Rows:
     def bytes(self) -> int:
         """Memory of the cache."""
         return sum(layer.prefixes.bytes + layer.own.bytes for layer in self.cache.layers)
+
+
+def _runs(counts: np.ndarray, places: int) -> list[slice]:
+    """Split prefixes of `counts` rows into runs that take at most `places`, unless one prefix alone takes more.
+
+    >>> _runs(np.array([1, 1, 1, 2, 9]), places=4)
+    [slice(0, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    runs, start, most = [], 0, 0
+    for i, count in enumerate(counts.tolist()):
+        most = max(most, count)
+        if i > start and most * (i + 1 - start) > places:
+            runs.append(slice(start, i))
+            start, most = i, count
+    return [*runs, slice(start, len(counts))]
 
 
 def _holes(dead: list[int], size: int) -> tuple[list[int], list[int]]:
@@ -283,19 +315,26 @@ def _shared_prefix_attention(
     q = (query * (width**-0.5 if scaling is None else scaling)).view(n, shared, heads // shared, width)
     own, own_lse = _part(q, key, value, rows.own_mask)
 
-    groups, most = rows.group_shape
     grouped = q if rows.layout is None else q.index_select(0, rows.layout)
-    grouped = grouped.view(groups, most, shared, -1, width).transpose(1, 2).reshape(groups, shared, -1, width)
-    keys, values = prefixes.keys[:groups, :, : rows.prefix_width], prefixes.values[:groups, :, : rows.prefix_width]
-    parts = _part(grouped, keys, values, rows.prefix_mask)
-    each = heads // shared
-    prefix, prefix_lse = (
-        x.view(groups, shared, most, each, -1).transpose(1, 2).reshape(groups * most, shared, each, -1) for x in parts
-    )
+    parts = [_over_prefixes(grouped[run.places], prefixes, run) for run in rows.runs]
+    prefix, prefix_lse = parts[0] if len(parts) == 1 else (torch.cat(x) for x in zip(*parts, strict=True))
     if rows.place is not None:
         prefix, prefix_lse = prefix.index_select(0, rows.place), prefix_lse.index_select(0, rows.place)
     out = torch.lerp(own, prefix, torch.sigmoid(prefix_lse - own_lse))
     return out.to(query.dtype).view(n, 1, heads, -1), None
+
+
+def _over_prefixes(query: torch.Tensor, prefixes: _Block, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
+    """`_part` of a run: `query` [places, shared heads, heads that share, head_dim] over the prefix of each place."""
+    places, shared, each, width = query.shape
+    count = run.prefixes.stop - run.prefixes.start
+    keys, values = (x[run.prefixes, :, : run.longest] for x in (prefixes.keys, prefixes.values))
+    grouped = query.view(count, -1, shared, each, width).transpose(1, 2).reshape(count, shared, -1, width)
+    out, lse = (
+        x.view(count, shared, -1, each, x.shape[-1]).transpose(1, 2).reshape(places, shared, each, -1)
+        for x in _part(grouped, keys, values, run.mask)
+    )
+    return out, lse
 
 
 def _part(

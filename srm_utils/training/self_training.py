@@ -254,9 +254,10 @@ def measure(
     judge: Scorer | None = None,
 ) -> Measured:
     """A policy on problems it was not trained on; the samples are the same ones for equal weights."""
-    prompts = [task.prompt(p, config.style) for p in problems]
-    greedy = model.sample(prompts, 1, config.max_new_tokens, 0.0)
-    groups = model.sample(prompts, config.check_samples, config.max_new_tokens, config.temperature, seed=config.seed)
+    n, prompts = len(problems), [task.prompt(p, config.style) for p in problems]
+    counts, heats = [1] * n + [config.check_samples] * n, [0.0] * n + [config.temperature] * n
+    drawn = model.sample([*prompts, *prompts], counts, config.max_new_tokens, temperature=heats, seed=config.seed)
+    greedy, groups = drawn[:n], drawn[n:]
     return Measured(
         evaluate(task, problems, greedy, model),
         evaluate(task, problems, groups, model),
