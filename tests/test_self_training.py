@@ -67,7 +67,9 @@ class Scripted:
 
     def sample(self, prompts, n=1, max_new_tokens=256, temperature=1.0, seed=0):
         self.calls.append(dict(prompts=list(prompts), n=n, temperature=temperature, seed=seed))
-        return [[self._completion(self.reply(p, i)) for i in range(n)] for p in prompts]
+        counts = [n] * len(prompts) if isinstance(n, int) else n
+        asked = zip(prompts, counts, strict=True)
+        return [[self._completion(self.reply(p, i)) for i in range(count)] for p, count in asked]
 
     def _completion(self, text):
         n = len(text.split())
@@ -303,7 +305,8 @@ def test_a_policy_is_measured_greedily_by_samples_and_by_a_judge():
     worst = RuleScorer(lambda p, t: [float(TASK.grade(t, p) != Grade.CORRECT)])
     assert measure(model, TASK, CHECK, FEW, worst).record["verified"] == 0.25
     assert math.isnan(measure(model, TASK, CHECK, FEW).record["verified"])
-    assert [c["temperature"] for c in model.calls[:2]] == [0.0, 1.0]
+    assert model.calls[0]["temperature"] == [0.0] * 4 + [1.0] * 4
+    assert model.calls[0]["n"] == [1] * 4 + [FEW.check_samples] * 4
 
 
 def test_diversity_is_the_share_of_pairs_that_differ():
