@@ -18,6 +18,7 @@ from transformers import (
 
 from srm_utils.models import LanguageModel, bundled_models, load_model
 from srm_utils.models import language_model as module
+from srm_utils.models import resolve
 from srm_utils.sampling import group_cost
 from srm_utils.tasks.problem import Prompt
 
@@ -159,7 +160,7 @@ def test_adapter_is_put_on_top(lm, checkpoint, tmp_path):
 
 def test_a_bundled_name_goes_the_same_way(checkpoint, tmp_path, monkeypatch, lm):
     shutil.copytree(checkpoint, tmp_path / "base")
-    monkeypatch.setattr(module, "_family", lambda: tmp_path)
+    monkeypatch.setattr(resolve, "_shipped", lambda kind: tmp_path if kind == "family" else tmp_path / kind)
     assert bundled_models() == ["base"]
     assert load_model("base").sample(PROMPTS, seed=4)[0][0].token_ids == lm.sample(PROMPTS, seed=4)[0][0].token_ids
     with pytest.raises(ValueError, match="no bundled model 'bse'; did you mean 'base'\\?"):
@@ -281,12 +282,12 @@ def test_settings_that_mean_nothing(checkpoint, settings, sentence):
 
 def test_rendering(lm):
     assert lm.render("as it is") == "as it is"
-    assert lm.render(PROMPTS[1]) == "Question: what is 2 ? then add\nAnswer: so 5"
+    assert lm.render(PROMPTS[1]) == "Question: what is 2 ?\nthen add\nAnswer: so 5"
     tokenizer = word_tokenizer(chat=True)
     chat = LanguageModel(tiny_model(tokenizer), tokenizer)
     prompt = Prompt("what is 2 ?", "then add", (("what is 1 ?", "so 1"),), "so")
     assert chat.render(prompt) == (
-        "[user] what is 1 ? then add\n[assistant] so 1\n[user] what is 2 ? then add\n[assistant] so"
+        "[user] what is 1 ?\nthen add\n[assistant] so 1\n[user] what is 2 ?\nthen add\n[assistant] so"
     )
     tokenizer.chat_template = CHAT.replace("[assistant]{% endif", "[assistant]\n{% endif")
     assert chat.render(prompt).endswith("[assistant]\nso"), "a template that ends in white space needs no more"

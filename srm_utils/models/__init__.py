@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
-from srm_utils.models.language_model import LanguageModel, Scored, bundled_models, load_model
+from srm_utils.models.chat import Chat
+from srm_utils.models.language_model import LanguageModel, Scored, load_model
+from srm_utils.models.resolve import bundled_models
 
-__all__ = ["LanguageModel", "Scored", "bundled_models", "load_model"]
+__all__ = ["Chat", "LanguageModel", "Scored", "bundled_models", "load_model"]

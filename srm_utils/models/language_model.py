@@ -5,30 +5,25 @@ The three ways are one: each is resolved to a local folder, and the folder is lo
 
 from __future__ import annotations
 
-import difflib
-import importlib.resources
 import json
-import logging
 import os
-import sys
 import time
-import warnings
 from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srm_utils.models.chat import Chat, find_chat
+from srm_utils.models.quiet import quiet
+from srm_utils.models.resolve import locate
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.problem import Prompt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Where a base model that knows no end of answer begins to invent the next problem.
-NEXT_QUESTION = "\nQuestion:"
 #: Logits computed at once when scoring, in numbers; bounds the memory of a batch.
 SCORED_LOGITS = 2**26
 #: A folder with none of these has no tokenizer.
@@ -52,26 +47,34 @@ class Scored:
 class LanguageModel:
     """A causal language model with its tokenizer: `sample` draws continuations, `score` weighs given ones.
 
-    `end_ids` are the tokens that end an answer: those of the generation config and the tokenizer's own.
-    `stop` are strings that end it as well: none for a model with a chat template or with several end
-    tokens (so every bundled one, for which a blank line is an end token), else "\\nQuestion:".
-    `flops_per_token` is twice the parameters a token meets: all but the input embedding, which is looked
+    `chat` says how prompts are written for it, which tokens (`end_ids`) and strings (`stop`) end an answer, and what
+    ends a step. `flops_per_token` is twice the parameters a token meets: all but the input embedding, which is looked
     up and not multiplied (kaplan2020scaling, section 2.1); a tied one counts, as the output layer.
     """
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str = "model", bits: int | None = None
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        name: str = "model",
+        bits: int | None = None,
+        chat: Chat | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
         self.bits = bits if bits is not None else _bits(model)
-        ends = getattr(model.generation_config, "eos_token_id", None)
-        ends = [ends] if isinstance(ends, int) else list(ends or [])
-        knows_ends = bool(getattr(tokenizer, "chat_template", None)) or len(ends) > 1
-        own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        self.end_ids = tuple(dict.fromkeys([*ends, *own]))
-        self.stop = () if knows_ends else (NEXT_QUESTION,)
+        self.chat = chat or find_chat(tokenizer, model.generation_config)
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        """The tokens that end an answer."""
+        return self.chat.end_ids
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The strings that end an answer as well."""
+        return self.chat.stop or ()
 
     # Counted when asked, not once: a trainer may add an adapter to the model in between.
 
@@ -120,22 +123,12 @@ class LanguageModel:
         """
         if isinstance(prompt, str):
             return prompt
-        if not getattr(self.tokenizer, "chat_template", None):
-            return prompt.text()
-        turns = []
-        for question, answer in prompt.examples:
-            turns.append({"role": "user", "content": f"{question} {prompt.instruction}".strip()})
-            turns.append({"role": "assistant", "content": answer})
-        turns.append({"role": "user", "content": f"{prompt.question} {prompt.instruction}".strip()})
-        text = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        prefill = prompt.prefill.strip()
-        space = " " if prefill and not text[-1:].isspace() else ""
-        return text + space + prefill
+        return self.chat.render(prompt, self.tokenizer)
 
     def encode(self, prompt: Prompt | str) -> list[int]:
         """Token ids of a rendered prompt; special tokens are added unless the text already begins with them."""
         text = self.render(prompt)
-        opened = isinstance(prompt, Prompt) and bool(getattr(self.tokenizer, "chat_template", None))
+        opened = isinstance(prompt, Prompt) and self.chat.template
         opened = opened or bool(self.tokenizer.bos_token and text.startswith(self.tokenizer.bos_token))
         ids = self.tokenizer(text, add_special_tokens=not opened)["input_ids"]
         # Some tokenizers close every text; an answer cannot follow an end token.
@@ -167,7 +160,7 @@ class LanguageModel:
         """
         from srm_utils.sampling.engine import sample_tokens
 
-        return sample_tokens(
+        drawn = sample_tokens(
             self.model,
             self.tokenizer,
             [self.encode(p) for p in _listed(prompts)],
@@ -186,6 +179,19 @@ class LanguageModel:
             model_bytes=self.bytes,
             progress=progress,
         )
+        if self.chat.tags is None:
+            return drawn
+        # A prompt may end inside a thought. The answer then shows its opening tag, so that a reader knows.
+        opened = [self.chat.thinks(self.render(p)) for p in prompts]
+        tag = self.chat.tags[0]
+        return [
+            [replace(c, text=f"{tag}\n{c.text}") for c in group] if thinks else group
+            for group, thinks in zip(drawn, opened, strict=True)
+        ]
+
+    def begun(self, prompt: Prompt | str, text: str) -> str:
+        """The prompt as the model reads it, with the beginning of an answer behind it, to be gone on from."""
+        return self.chat.begun(self.render(prompt), text)
 
     def score(self, prompts: Sequence[Prompt | str], completions: Sequence[str | Sequence[int]]) -> list[Scored]:
         """Log-probabilities of one completion a prompt, given as text or as token ids.
@@ -234,30 +240,24 @@ class LanguageModel:
         return scored
 
 
-def bundled_models() -> list[str]:
-    """Names of the models that ship with the package.
-
-    >>> "gpt-5" in bundled_models()
-    False
-    """
-    return sorted(p.name for p in _family().iterdir() if (p / "config.json").is_file()) if _family().is_dir() else []
-
-
 def load_model(
     name_or_path: str | os.PathLike[str],
     bits: int = 16,
     device: str = "auto",
     adapter: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    chat: Chat | None = None,
+    merge: bool = False,
 ) -> LanguageModel:
-    """Load a bundled model by name, a local folder, or a hub id (owner/name), with its tokenizer.
+    """Load a model by name (`srm models` lists them), a local folder, a GGUF file, or a hub id, with its tokenizer.
 
     `bits` 32 is float32; 16 is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower; 8 is
     LLM.int8 (dettmers2022llmint8); 4 is NF4 with double quantisation (dettmers2023qlora). `device` is
     "auto" (a GPU if there is one), "cpu" or "cuda". `adapter` is a folder with a LoRA adapter to put on
-    top. `threads` sets torch's threads for the whole process. A download is announced first and never
-    tried when HF_HUB_OFFLINE is set. Every failure is a ValueError, FileNotFoundError, RuntimeError or
-    ConnectionError of one sentence that says what to do.
+    top; a name or folder that is an adapter brings its own model. `merge` adds the adapter to the weights.
+    `threads` sets torch's threads for the whole process. `chat` says how the model is spoken to, in place of
+    what is found. A download is announced first and never tried when HF_HUB_OFFLINE is set. Every failure is
+    a ValueError, FileNotFoundError, RuntimeError or ConnectionError of one sentence that says what to do.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -268,7 +268,13 @@ def load_model(
         torch.set_num_threads(threads)
     where = _device(device)
     name = os.fspath(name_or_path)
-    folder = _resolve(name)
+    located = locate(name)
+    folder = located.folder
+    if adapter is not None and located.adapter is not None:
+        raise ValueError(f"{name!r} is an adapter itself; name the model under it, or leave adapter out.")
+    on_top = Path(os.fspath(adapter)) if adapter is not None else located.adapter
+    if merge and bits < 16:
+        raise ValueError(f"An adapter cannot be merged into weights of {bits} bits; use bits=16 or leave merge out.")
     _check_weights(folder, name)
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -290,7 +296,7 @@ def load_model(
         dtype = compute
     else:
         quantisation = BitsAndBytesConfig(load_in_8bit=True) if bits == 8 else None
-    with _quiet():
+    with quiet():
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -318,76 +324,21 @@ def load_model(
                 f"The tokenizer of {name!r} cannot be read ({_first_line(error)}); save it again beside the weights."
             ) from error
         _keep_packing(model)
-        if adapter is not None:
-            model = _with_adapter(model, Path(os.fspath(adapter)))
-    return LanguageModel(model.eval(), tokenizer, name, 32 if bits == 16 and dtype == torch.float32 else bits)
+        if on_top is not None:
+            if (on_top / "chat_template.jinja").is_file():
+                tokenizer.chat_template = (on_top / "chat_template.jinja").read_text(encoding="utf-8")
+            model = _with_adapter(model, on_top)
+            if merge:
+                model = model.merge_and_unload()
+    if chat is None:
+        chat = find_chat(tokenizer, model.generation_config, on_top or folder)
+    elif not chat.end_ids:
+        chat = replace(chat, end_ids=find_chat(tokenizer, model.generation_config).end_ids)
+    shown = 32 if bits == 16 and dtype == torch.float32 else bits
+    return LanguageModel(model.eval(), tokenizer, name, shown, chat)
 
 
-# ---------------------------------------------------------------- from a name to a folder
-
-
-def _family() -> Path:
-    return Path(str(importlib.resources.files("srm_utils.models"))) / "family"
-
-
-def _resolve(name: str) -> Path:
-    """The local folder of a bundled name, a path or a hub id; downloads what is not there yet, saying so."""
-    bundled = bundled_models()
-    if name in bundled:
-        return _family() / name
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    looks_local = name.startswith((".", "~", os.sep)) or name.count("/") > 1 or path.is_absolute()
-    if looks_local or path.exists():
-        raise FileNotFoundError(f"There is no folder {name!r}; give the folder that holds config.json and the weights.")
-    if "/" not in name:
-        near = difflib.get_close_matches(name, bundled, n=3, cutoff=0.5) or bundled
-        said = f"did you mean {' or '.join(map(repr, near))}?" if near else "this installation bundles none."
-        raise ValueError(f"There is no bundled model {name!r}; {said} A hub model is named owner/name.")
-    return _from_hub(name)
-
-
-def _from_hub(name: str) -> Path:
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
-    try:
-        folder = Path(snapshot_download(name, local_files_only=True, allow_patterns=patterns))
-        if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
-            return folder
-    except LocalEntryNotFoundError:
-        pass
-    except HFValidationError as error:
-        raise ValueError(f"{name!r} is no valid hub id; a hub model is named owner/name.") from error
-    if constants.HF_HUB_OFFLINE:
-        raise ConnectionError(
-            f"{name!r} is not on this machine and HF_HUB_OFFLINE forbids downloading it; unset that variable or use "
-            "a bundled model or a local folder."
-        )
-    print(f"Downloading {name} from the Hugging Face Hub (HF_HUB_OFFLINE=1 forbids this).", file=sys.stderr)
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
-    except GatedRepoError as error:
-        raise ValueError(
-            f"{name!r} is gated; accept its terms on its hub page and log in with `hf auth login`, or choose another."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise ValueError(
-            f"The hub has no model {name!r} that you may read; check the spelling, or log in with `hf auth login`."
-        ) from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ConnectionError(
-            f"{name!r} could not be downloaded ({_first_line(error)}); check the network, or use a bundled model or a "
-            "local folder."
-        ) from error
+# ---------------------------------------------------------------- what is checked on loading
 
 
 def _check_weights(folder: Path, name: str) -> None:
@@ -518,24 +469,3 @@ def _bits(model: PreTrainedModel) -> int:
 def _first_line(error: BaseException) -> str:
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no notes of bitsandbytes while loading; a notebook shows what its author says."""
-    from transformers.utils import logging as transformers_logging
-
-    # For good: its 8-bit product would repeat one sentence at every layer of every step.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    shown, level = transformers_logging.is_progress_bar_enabled(), transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        with warnings.catch_warnings():
-            # PEFT asks transformers for something that transformers has renamed; no reader can mend it.
-            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
-            yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if shown:
-            transformers_logging.enable_progress_bar()

@@ -68,7 +68,8 @@ class Problem:
 class Prompt:
     """What a model is asked, before its own template is applied.
 
-    `instruction` is the style trigger ("" leaves the choice to the model), `examples` are
+    `instruction` asks in the words of the bundled family ("" leaves the choice to the model), `plain` asks for the
+    same in plain English and says how to state the answer; a model is shown one of the two. `examples` are
     (question, answer) pairs shown first, `prefill` is text the answer must begin with.
     """
 
@@ -76,6 +77,7 @@ class Prompt:
     instruction: str = ""
     examples: tuple[tuple[str, str], ...] = ()
     prefill: str = ""
+    plain: str = ""
 
     def text(self) -> str:
         """The plain question-and-answer form that base models read.
@@ -117,6 +119,26 @@ INSTRUCTIONS: dict[str, str] = {
     "retry": "Correct yourself when you are wrong.",
     "search": "Search for a solution.",
 }
+
+#: The same styles asked for in plain English, of models that have never read the family's words.
+PLAIN_INSTRUCTIONS: dict[str, str] = {
+    "unmarked": "",
+    "direct": "Give only the answer, without any explanation.",
+    "cot": "Think step by step. Write each step on a line of its own.",
+    "draft": "Think step by step, but keep only a short draft of each step, five words at most.",
+    "verbose": "Think step by step and explain every step in full sentences.",
+    "plan": "First write a short plan. Then follow the plan step by step.",
+    "decompose": "Break the problem into smaller questions. Answer them one after the other.",
+    "program": "Write a short Python program that prints the answer. Write the program only.",
+    "tool": "Think step by step. Write each calculation as an equation, such as 12 + 5 = 17.",
+    "check": "Think step by step. Then check your result.",
+    "retry": "Think step by step. When you notice a mistake, say so and correct it.",
+    "search": "Try different ways one after the other until one of them works.",
+}
+#: How a model is told to state its answer.
+ASK_FOR_ANSWER = "End with: The answer is X."
+#: Styles whose text is not read for a stated answer.
+_NO_ANSWER_ASKED = ("program",)
 
 
 class Task(ABC):
@@ -165,7 +187,10 @@ class Task(ABC):
         """The prompt for a problem in a style, with worked examples (problem, solution text)."""
         if style not in INSTRUCTIONS:
             raise ValueError(f"There is no style {style!r}; choose one of {', '.join(INSTRUCTIONS)}.")
-        return Prompt(problem.question, INSTRUCTIONS[style], tuple((p.question, s) for p, s in examples))
+        shown = tuple((p.question, s) for p, s in examples)
+        asked = "" if style in _NO_ANSWER_ASKED else ASK_FOR_ANSWER
+        plain = f"{PLAIN_INSTRUCTIONS[style]} {asked}".strip()
+        return Prompt(problem.question, INSTRUCTIONS[style], shown, plain=plain)
 
     def problems(
         self,
