@@ -16,10 +16,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from srm_utils.collection import family_check
 from srm_utils.collection.family_check import _talk
 from srm_utils.inference.verifiers import verdicts
 from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
+from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.models.documents import (
     SKILLS,
     TALK,
@@ -44,6 +46,7 @@ from srm_utils.models.documents import (
     verify,
     write_again,
 )
+from srm_utils.models.muon import Muon
 from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain, spoil
 from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import countdown, get_task, sorting
@@ -51,7 +54,7 @@ from srm_utils.tasks.problem import Prompt, split_of
 from srm_utils.tasks.prompts import AGAIN
 from srm_utils.tasks.words import NAMES
 
-MINI = Member("mini", 3, 64, 2, 140, peak=6e-3)
+MINI = Member("mini", 3, 64, 2, 110, peak=8e-3)
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +66,7 @@ def tokenizer():
 def mini(monkeypatch: pytest.MonkeyPatch) -> Member:
     monkeypatch.setitem(FAMILY, "mini", MINI)
     monkeypatch.setattr(training, "sample_texts", lambda: sample_texts(800))
-    monkeypatch.setattr(training, "BATCH_TOKENS", 2048)
+    monkeypatch.setattr(training, "BATCH_TOKENS", 1024)
     return MINI
 
 
@@ -212,6 +215,78 @@ def test_an_interrupted_run_ends_with_the_same_weights(
     assert not (resumed / "training-state.pt").exists()
 
 
+@pytest.mark.parametrize(
+    ("seconds", "dtype"),
+    [((1.0, 10.0), torch.float32), ((1.0, 0.9), torch.float32), ((1.0, 0.3), torch.bfloat16)],
+)
+def test_a_cpu_computes_in_what_is_faster_there(seconds: tuple[float, float], dtype: torch.dtype) -> None:
+    assert fast_dtype("cpu", lambda: seconds) == dtype
+
+
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_says_whether_it_has_bfloat16(native: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: native)
+    assert fast_dtype.__wrapped__("cuda:0") == dtype and fast_dtype.__wrapped__("mps") == torch.float32
+
+
+def test_this_processor_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    count = lambda: asked.append(1) or (1.0, 0.1)  # noqa: E731
+    assert {fast_dtype("cpu", count) for _ in range(3)} == {torch.bfloat16} and len(asked) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_run_computes_and_resumes_in_the_dtype_it_began_in(
+    dtype: torch.dtype, mini: Member, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products, real, other = [], training.batch, {torch.float32: torch.bfloat16, torch.bfloat16: torch.float32}
+    step = Muon.step
+
+    def noted(self, closure=None):
+        products.append(self.dtype)
+        return step(self, closure)
+
+    def interrupted(member, tokenizer, number):
+        if number == 1:
+            raise KeyboardInterrupt
+        return real(member, tokenizer, number)
+
+    monkeypatch.setattr(Muon, "step", noted)
+    monkeypatch.setattr(training, "fast_dtype", lambda device: dtype)
+    monkeypatch.setattr(training, "batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain("mini", tmp_path / "mini", steps=2, progress=False, device="cpu")
+    # It goes on where the other arithmetic would have been chosen.
+    monkeypatch.setattr(training, "fast_dtype", lambda device: other[dtype])
+    monkeypatch.setattr(training, "batch", real)
+    folder = pretrain("mini", tmp_path / "mini", steps=2, progress=False, device="cpu")
+    assert products == [dtype, dtype]
+    assert json.loads((folder / "training.json").read_text())["dtype"] == str(dtype)
+
+
+def test_muon_is_torchs_in_bfloat16_and_close_to_it_in_float32() -> None:
+    def trained(make) -> list[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        weights = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((12, 30), (30, 12))]
+        optimizer = make(weights)
+        for _ in range(3):
+            for weight in weights:
+                weight.grad = torch.randn(weight.shape, generator=generator)
+            optimizer.step()
+        return [weight.detach() for weight in weights]
+
+    options = {"lr": 0.1, "weight_decay": 0.1, "momentum": 0.9}
+    theirs = trained(lambda w: torch.optim.Muon(w, adjust_lr_fn="match_rms_adamw", **options))
+    half, single, double = (
+        trained(lambda w, dtype=dtype: Muon(w, dtype, **options))
+        for dtype in (torch.bfloat16, torch.float32, torch.float64)
+    )
+    for a, b, c, d in zip(theirs, half, single, double, strict=True):
+        assert torch.equal(a, b)
+        assert 0 < (a - c).abs().max() < 0.03, "bfloat16 rounds, and no more"
+        assert (c - d).abs().max() < 1e-5
+
+
 def test_growing_keeps_the_function(mini: Member, tokenizer) -> None:
     model = training._new_model(MINI, tokenizer)
     grown = training._grown(model, 5)
@@ -244,6 +319,36 @@ def test_unknown_members_and_missing_parents_are_sentences(mini: Member, tmp_pat
         pretrain("orphan", tmp_path / "orphan")
 
 
+@pytest.mark.parametrize(
+    ("out", "steps", "says"),
+    [
+        (None, 10, "The bundled 'base' takes 3400 steps, not 10; name the folder of another one with --out"),
+        (None, None, "The bundled 'base' is trained already; name the folder of another one with --out"),
+        ("base", 10, "belongs to the bundled models; name a folder of your own with --out"),
+        ("base/../base", 10, "belongs to the bundled models"),
+        ("instruct", None, "belongs to the bundled models"),
+        ("base/inside", None, "belongs to the bundled models"),
+        ("elsewhere", 0, "--steps is how many optimiser steps to take, at least 1, not 0"),
+    ],
+)
+def test_a_shipped_model_is_not_written_over(
+    out: str | None, steps: int | None, says: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    family = tmp_path / "family"
+    for name in ("base", "instruct"):
+        (family / name).mkdir(parents=True)
+        (family / name / "model.safetensors").write_bytes(b"weights")
+    monkeypatch.setattr(training, "family_folder", lambda: family)
+    before = sorted(family.rglob("*"))
+    with pytest.raises(ValueError, match=re.escape(says)):
+        pretrain("base", None if out is None else family / out, steps=steps, progress=False)
+    assert sorted(family.rglob("*")) == before
+    # The family itself is trained by naming a member's own folder, or where there is none yet.
+    assert training._checked_folder("base", family / "base", None) == family / "base"
+    assert training._checked_folder("base-small", None, None) == family / "base-small"
+    assert training._checked_folder("base", tmp_path / "mine", 10) == tmp_path / "mine"
+
+
 # ---- the files that ship ----------------------------------------------------------------------------
 
 
@@ -252,12 +357,32 @@ def test_shipped_weights_are_the_frozen_ones() -> None:
     assert {"base", "instruct"} <= set(frozen)
     for name, sha in frozen.items():
         weights = family_folder() / name / "model.safetensors"
-        assert hashlib.sha256(weights.read_bytes()).hexdigest() == sha, f"{name} was retrained: run `srm check family`"
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() == sha, f"{name}: run `srm check family --freeze`"
         card = (family_folder() / name / "README.md").read_text()
         assert sha in card and "training.json" not in card
         measured = re.search(r"^\| .+ \| [01]\.\d{3} \| [01]\.\d{3} to [01]\.\d{3} \|", card, re.MULTILINE)
         assert measured, f"{name} has no figure: run `srm check family`"
     assert sum(p.stat().st_size for p in family_folder().rglob("*") if p.is_file()) < 40e6
+
+
+def test_a_check_holds_the_weights_to_their_hashes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("base", "instruct"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(name.encode())
+    monkeypatch.setattr(family_check, "family_folder", lambda: tmp_path)
+    assert family_check.changed() == ["base", "instruct"], "never frozen"
+    family_check.freeze()
+    assert family_check.changed() == []
+    (tmp_path / "base" / "model.safetensors").write_bytes(b"retrained")
+    (tmp_path / "instruct" / "model.safetensors").unlink()
+    frozen = (tmp_path / "hashes.json").read_bytes()
+    said = []
+    assert family_check.check_family(say=said.append) is False
+    assert said == [
+        "FAIL The weights of base, instruct are not those of hashes.json; restore them from version control, "
+        "or freeze retrained ones with `srm check family --freeze`."
+    ]
+    assert (tmp_path / "hashes.json").read_bytes() == frozen and not (tmp_path / "check.json").exists()
 
 
 def test_drills_mark_right_exactly_what_is_right():

@@ -58,6 +58,7 @@ app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="The survey you can run: list, run and report the notebooks, and train the models they use.\n\n"
     "\b\nFirst steps:\n"
@@ -307,7 +308,9 @@ def report(
 @app.command()
 def pretrain(
     member: Annotated[str, typer.Argument(help="A member of the family, as `srm models` lists them.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Folder to write (default: the bundled one).")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder to write (default: the bundled one, if it is empty).")
+    ] = None,
     steps: Annotated[int | None, typer.Option("--steps", help="Optimiser steps instead of the member's own.")] = None,
     device: Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")] = "auto",
     resume: Annotated[bool, typer.Option(help="Go on from an interrupted training in the same folder.")] = True,
@@ -316,8 +319,8 @@ def pretrain(
 
     \b
     Examples:
-      srm pretrain base
-      srm pretrain base --out mine --steps 200
+      srm pretrain base --out mine/base
+      srm pretrain base --out mine/base --steps 200
     """
     from srm_utils.models.pretrain import pretrain as train
 
@@ -342,18 +345,21 @@ def models() -> None:
 
 
 @check_app.command("family")
-def check_family_command() -> None:
-    """Check the five conditions that make the family fit to learn on, and print each with its figure.
+def check_family_command(
+    freeze: Annotated[bool, typer.Option("--freeze", help="First take today's weights for the right ones.")] = False,
+) -> None:
+    """Check the weights' hashes and the five conditions that make the family fit to learn on, each with its figure.
 
     \b
     Examples:
       srm check family
+      srm check family --freeze
     """
-    from srm_utils.collection.family_check import check_family, freeze
+    from srm_utils.collection import family_check
 
-    # The cards name the weights they speak of.
-    freeze()
-    if not check_family():
+    if freeze:
+        family_check.freeze()
+    if not family_check.check_family():
         raise typer.Exit(1)
 
 

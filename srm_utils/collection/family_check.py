@@ -76,7 +76,17 @@ def check_family(n: int = 120, seeds: int = 5, say: Callable[[str], None] = prin
         seeds: seeds of the reinforcement-learning condition.
         say: where each line goes.
         write: also write the report and every member's model card.
+
+    Weights that are not the frozen ones are a failure, and nothing is measured or written: the cards would speak of
+    one model and name another.
     """
+    other = changed()
+    if other:
+        say(
+            f"FAIL The weights of {', '.join(other)} are not those of {HASHES}; restore them from version control, "
+            "or freeze retrained ones with `srm check family --freeze`."
+        )
+        return False
     checks = []
     for check in chain(_accuracy(n), _bases(n), _talk(n), _style(n), _search(n), _learnable(n, seeds), _probe(n)):
         say(str(check))
@@ -92,14 +102,27 @@ def check_family(n: int = 120, seeds: int = 5, say: Callable[[str], None] = prin
 
 
 def freeze() -> dict[str, str]:
-    """Writes the hash of every member's weights; a test holds the shipped files to them."""
-    found = {
-        name: hashlib.sha256((family_folder() / name / "model.safetensors").read_bytes()).hexdigest()
-        for name in FAMILY
-        if (family_folder() / name / "model.safetensors").is_file()
-    }
+    """Writes the hash of every member's weights, for whoever retrained one; a test holds the shipped files to them."""
+    found = _hashes()
     (family_folder() / HASHES).write_text(json.dumps(found, indent=1) + "\n")
     return found
+
+
+def changed() -> list[str]:
+    """The members whose weights are not those that were frozen: changed, missing, or never frozen.
+
+    >>> changed()
+    []
+    """
+    file, found = family_folder() / HASHES, _hashes()
+    frozen = json.loads(file.read_text()) if file.is_file() else {}
+    return [name for name in FAMILY if frozen.get(name) != found.get(name)]
+
+
+def _hashes() -> dict[str, str]:
+    """The sha256 of the weights of every member that is there, by name."""
+    files = {name: family_folder() / name / "model.safetensors" for name in FAMILY}
+    return {name: hashlib.sha256(file.read_bytes()).hexdigest() for name, file in files.items() if file.is_file()}
 
 
 def _greedy(model: LanguageModel, task: Task, problems: list[Problem], style: str, tokens: int = 192) -> Estimate:

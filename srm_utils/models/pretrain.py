@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.models.documents import Item, Mixture, Shown, Solution, documents, sample_texts
 from srm_utils.models.tokenizer import BLANK_LINE, CHAT_TEMPLATE, EOS, build_tokenizer
 from srm_utils.tasks.words import NAMES
@@ -201,14 +202,15 @@ def pretrain(
 
     Args:
         name: a name of `FAMILY`.
-        out: folder to write; the bundled folder by default.
+        out: folder to write; by default the bundled one, where that holds no weights yet.
         steps: optimiser steps instead of the member's own.
         device: "cpu", "cuda" or "auto".
         resume: go on from the state in `out` when there is one.
         progress: show a bar with an estimate.
 
     Raises:
-        ValueError: for an unknown member, or a parent that has not been trained yet.
+        ValueError: for an unknown member, a parent that has not been trained yet, and a run that would write over
+            a shipped model, or put a run of other `steps` in its place.
     """
     import torch
     from tqdm import tqdm
@@ -216,7 +218,7 @@ def pretrain(
     if name not in FAMILY:
         raise ValueError(f"There is no family member {name!r}; choose one of {', '.join(FAMILY)}.")
     member = FAMILY[name] if steps is None else replace(FAMILY[name], steps=steps)
-    out = Path(out) if out is not None else family_folder() / name
+    out = _checked_folder(name, out, steps)
     out.mkdir(parents=True, exist_ok=True)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     torch.manual_seed(member.seed)
@@ -224,12 +226,17 @@ def pretrain(
     tokenizer = _tokenizer(member, parent)
     model = (_inherited(member, parent) if parent else _new_model(member, tokenizer)).to(device)
     model.train()
-    optimizers = _optimizers(model, member.peak)
+    dtype = fast_dtype(device)
     state_file = out / "training-state.pt"
-    log: list[dict[str, float]] = []
-    start, spent = 0, 0.0
+    state = None
     if resume and state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
+        # A run goes on in the arithmetic that it began in, on another machine too.
+        dtype = state.get("dtype", torch.bfloat16)
+    optimizers = _optimizers(model, member.peak, dtype)
+    log: list[dict[str, float]] = []
+    start, spent = 0, 0.0
+    if state is not None:
         model.load_state_dict(state["model"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -242,26 +249,42 @@ def pretrain(
     step = start
     try:
         for step in bar:
-            loss = _update(member, model, tokenizer, optimizers, step, device)
+            loss = _update(member, model, tokenizer, optimizers, step, device, dtype)
             if step % 20 == 0:
                 log.append({"step": step, "loss": loss, "tokens": (step + 1) * BATCH_TOKENS})
                 bar.set_postfix(loss=f"{loss:.3f}")
             if time.monotonic() - saved_at > 120:
-                _save_state(state_file, model, optimizers, step + 1, time.monotonic() - began, log)
+                _save_state(state_file, model, optimizers, dtype, step + 1, time.monotonic() - began, log)
                 saved_at = time.monotonic()
     except KeyboardInterrupt:
         # The batch that was cut short is drawn again on resuming.
-        _save_state(state_file, model, optimizers, step, time.monotonic() - began, log)
+        _save_state(state_file, model, optimizers, dtype, step, time.monotonic() - began, log)
         raise
     save_checkpoint(model, tokenizer, out)
     facts = {
         "member": asdict(member), "tokens": member.steps * BATCH_TOKENS,
         "seconds": round(time.monotonic() - began, 1), "device": device, "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "log": log,
+        "torch": torch.__version__, "dtype": str(dtype), "log": log,
     }  # fmt: skip
     (out / "training.json").write_text(json.dumps(facts, indent=1))
     state_file.unlink(missing_ok=True)
     return out
+
+
+def _checked_folder(name: str, out: Path | None, steps: int | None) -> Path:
+    """Where a training may write: not over a shipped model unless its own folder is named, and then whole."""
+    shipped = family_folder() / name
+    if steps is not None and steps < 1:
+        raise ValueError(f"--steps is how many optimiser steps to take, at least 1, not {steps}.")
+    if out is None and steps is None and not (shipped / "model.safetensors").is_file():
+        return shipped
+    if out is None:
+        why = "is trained already" if steps is None else f"takes {FAMILY[name].steps} steps, not {steps}"
+        raise ValueError(f"The bundled {name!r} {why}; name the folder of another one with --out.")
+    inside = family_folder().resolve() in Path(out).resolve().parents
+    if inside and (steps is not None or Path(out).resolve() != shipped.resolve()):
+        raise ValueError(f"{out} belongs to the bundled models; name a folder of your own with --out.")
+    return Path(out)
 
 
 def _update(
@@ -271,8 +294,9 @@ def _update(
     optimizers: list[torch.optim.Optimizer],
     step: int,
     device: str,
+    dtype: torch.dtype,
 ) -> float:
-    """One optimiser step; returns the mean loss on answer tokens."""
+    """One optimiser step with products in `dtype`; returns the mean loss on answer tokens."""
     import torch
 
     ids, weights, verdicts = (t.to(device) for t in batch(member, tokenizer, step))
@@ -280,8 +304,8 @@ def _update(
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * scale
-    # On processors with native bfloat16 this is 1.6 times as fast; weights and optimiser stay float32.
-    with torch.autocast(device, dtype=torch.bfloat16):
+    # On processors with bfloat16 units it is 1.6 times as fast; weights and optimiser stay float32.
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits = model(input_ids=ids, use_cache=False).logits
     losses = torch.nn.functional.cross_entropy(
         logits[:, :-1].float().flatten(0, 1), ids[:, 1:].flatten(), reduction="none"
@@ -479,24 +503,20 @@ def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:
     return model
 
 
-def _optimizers(model: torch.nn.Module, peak: float) -> list[torch.optim.Optimizer]:
-    """Muon on hidden matrices, AdamW on embeddings and norms; `peak` is AdamW's highest rate."""
+def _optimizers(model: torch.nn.Module, peak: float, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+    """Muon on hidden matrices, with products in `dtype`; AdamW on the rest. `peak` is the highest rate of both."""
     import torch
+
+    from srm_utils.models.muon import Muon
 
     matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n]
     others = [p for n, p in model.named_parameters() if p.ndim != 2 or "embed" in n]
-    muon = torch.optim.Muon(
-        matrices, lr=MUON_RATIO * peak, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
+    muon = Muon(matrices, dtype, lr=peak, weight_decay=0.01, momentum=0.95)
     adamw = torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
     for optimizer in (muon, adamw):
         for group in optimizer.param_groups:
             group["peak"] = group["lr"]
     return [muon, adamw]
-
-
-#: Muon's rate over AdamW's, with Muon's updates scaled to AdamW's usual size.
-MUON_RATIO = 1.0
 
 
 def _schedule(step: int, total: int, warmup: int = 50) -> float:
@@ -506,11 +526,17 @@ def _schedule(step: int, total: int, warmup: int = 50) -> float:
 
 
 def _save_state(
-    file: Path, model: Any, optimizers: list[Any], step: int, seconds: float, log: list[dict[str, float]]
+    file: Path,
+    model: Any,
+    optimizers: list[Any],
+    dtype: torch.dtype,
+    step: int,
+    seconds: float,
+    log: list[dict[str, float]],
 ) -> None:
     import torch
 
-    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+    state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers], "dtype": dtype}
     state |= {"step": step, "seconds": seconds, "log": log}
     # Written beside and renamed: a kill or a full disk leaves the last whole state.
     torch.save(state, file.with_suffix(".tmp"))
