@@ -383,12 +383,39 @@ def test_what_cannot_be_done_is_said():
         speculate(target, qwen3(0, vocab_size=WORDS + 1), [prompt])
     with pytest.raises(ValueError, match="draft 0 or more"):
         speculate(target, prompt_lookup, [prompt], k=-1)
-    with pytest.raises(ValueError, match="the model reads 1 to 127"):
+    with pytest.raises(ValueError, match="at most 128; shorten the prompt"):
         speculate(target, prompt_lookup, [" ".join("b" * 128)])
+    with pytest.raises(ValueError, match="none are to follow"):
+        speculate(target, prompt_lookup, [prompt], max_new_tokens=0)
     bloom = BloomForCausalLM(BloomConfig(vocab_size=WORDS, hidden_size=32, n_layer=1, n_head=2)).eval()
     with pytest.raises(ValueError, match="choose another model"):
         speculate(LanguageModel(bloom, tokenizer(), "bloom"), prompt_lookup, [prompt])
     assert speculate(target, prompt_lookup, []) == [] and speculate(target, prompt_lookup, [prompt], n=0) == [[]]
+
+
+def test_a_prompt_that_is_too_long_leaves_the_others_alone():
+    target, (prompt,) = qwen3(0), prompts_of([5])
+    with pytest.warns(UserWarning, match="1 of 2 prompts are too long"):
+        (empty,), (done,) = speculate(target, prompt_lookup, [" ".join("b" * 128), prompt], max_new_tokens=6)
+    alone = speculate(target, prompt_lookup, [prompt], max_new_tokens=6)[0][0]
+    assert done.completion.token_ids == alone.completion.token_ids
+    assert (empty.completion.text, empty.completion.token_ids, empty.completion.finish_reason) == ("", (), "length")
+    assert empty.completion.prompt_tokens == empty.completion.cost.flops == empty.passes == 0
+
+
+@pytest.mark.parametrize("kinds", [("sliding_attention",) * 2, ("sliding_attention", "full_attention")])
+def test_sliding_windows_are_honoured(kinds):
+    """Drafts are verified within the window; `sample` itself is compared with the library elsewhere."""
+    settings = dict(sliding_window=4, use_sliding_window=True, layer_types=list(kinds))
+    target, drafter, prompts = qwen3(0, **settings), qwen3(1, **settings), prompts_of([9, 3, 14])
+    assert target.model.config.sliding_window == 4
+    plain = target.sample(prompts, max_new_tokens=20, temperature=0)
+    for drafts in (drafter, target, prompt_lookup):
+        drawn = speculate(target, drafts, prompts, max_new_tokens=20, temperature=0, k=3)
+        assert [g[0].completion.token_ids for g in drawn] == [g[0].token_ids for g in plain]
+        assert drafts is not target or acceptance(drawn) == 1
+    wide = qwen3(0).sample(prompts, max_new_tokens=20, temperature=0)
+    assert [g[0].token_ids for g in wide] != [g[0].token_ids for g in plain], "the window matters here"
 
 
 # ---------------------------------------------------------------- the pieces

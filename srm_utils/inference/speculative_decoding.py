@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from srm_utils.inference.solver import Attempt, Budget, Solver
 from srm_utils.sampling.choice import inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.completion import Completion, Cost
-from srm_utils.sampling.engine import sampling_mode, why_unsupported
+from srm_utils.sampling.engine import check_lengths, sampling_mode, why_unsupported
+from srm_utils.sampling.text import INCOMPLETE, ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt
 
 if TYPE_CHECKING:
@@ -160,6 +161,10 @@ class Decoder:
         if reason:
             raise ValueError(f"{model.name!r} cannot be decoded with drafts, because {reason}; choose another model.")
         config = model.model.config.get_text_config()
+        # The window of each kind of layer, None where a layer sees the whole text.
+        windows = [getattr(layer, "sliding_window", None) for layer in DynamicCache(config=config).layers]
+        kinds = getattr(config, "layer_types", None) or ["every"] * len(windows)
+        self.windows = dict(zip(kinds, windows, strict=True))
         self.model = model
         self.lengths = np.zeros(rows, dtype=np.int64)
         self.tokens = np.zeros(rows, dtype=np.int64)
@@ -190,13 +195,12 @@ class Decoder:
         self.width = int(slots.max()) + 1
         self.rows, self.slots = torch.from_numpy(which).to(device), torch.from_numpy(slots).to(device)
         ids = torch.tensor([[*t, *[0] * (longest - len(t))] for t in tokens], device=device)
-        # A key is seen from its own place on; what stands in a row beyond that, padding too, is hidden.
-        hidden = torch.arange(self.width, device=device) > self.slots[:, None, :, None]
-        mask = torch.zeros(hidden.shape, dtype=self.model.model.dtype, device=device)
-        mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
+        # Kinds of layers that see the same share one mask; a model of several kinds takes a mask for each.
+        masks = {kind: self._mask(window) for kind, window in self.windows.items()}
+        mixed = len({w for w in self.windows.values() if w is None or w < self.width}) > 1
         out = self.model.model(
             input_ids=ids,
-            attention_mask=mask,
+            attention_mask=masks if mixed else next(iter(masks.values())),
             position_ids=self.slots.clamp(max=self.positions - 1),
             past_key_values=self.cache,
             use_cache=True,
@@ -205,6 +209,16 @@ class Decoder:
         self.lengths[which] += counts
         self.tokens[which] += counts
         return out.logits
+
+    def _mask(self, window: int | None) -> torch.Tensor:
+        """Additive mask [rows, 1, new tokens, width]: a key is seen from its own place on, and within the window.
+
+        What stands in a row beyond that, padding too, is hidden.
+        """
+        keys, queries = torch.arange(self.width, device=self.slots.device), self.slots[:, None, :, None]
+        hidden = (keys > queries) if window is None else (keys > queries) | (keys <= queries - window)
+        mask = torch.zeros(hidden.shape, dtype=self.model.model.dtype, device=self.slots.device)
+        return mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)
 
     def cut(self, lengths: Sequence[int]) -> None:
         """Forget all that a row has read beyond its length given here."""
@@ -245,6 +259,7 @@ class _Row:
     draw_key: int
     draft_key: int
     first: bool
+    reader: ContinuationTokenizer
     logprobs: list[float] = field(default_factory=list)
     passes: int = 0
     drafted: int = 0
@@ -289,7 +304,7 @@ def speculate(
             "or draft with prompt_lookup."
         )
     rows = _rows(target, prompts, n, max_new_tokens, seed)
-    waiting = sorted(rows, key=lambda row: -row.limit)
+    waiting = sorted((row for row in rows if not row.finish), key=lambda row: -row.limit)
     with sampling_mode(target.model), sampling_mode(own.model if own is not None else target.model):
         while waiting:
             batch, waiting = waiting[:max_batch], waiting[max_batch:]
@@ -298,9 +313,11 @@ def speculate(
     for row in rows:
         ids = tuple(row.ids[row.start :])
         bare = ids[:-1] if row.finish == "end" else ids
-        text = target.tokenizer.decode(bare, skip_special_tokens=True) if row.text is None else row.text
+        text = row.reader.decode(bare).rstrip(INCOMPLETE) if row.text is None else row.text
         length = row.finish == "length"
-        completion = Completion(text, ids, tuple(row.logprobs), "length" if length else "stop", row.start, row.cost)
+        # A prompt that is too long was never read.
+        read = row.start if row.passes else 0
+        completion = Completion(text, ids, tuple(row.logprobs), "length" if length else "stop", read, row.cost)
         out[row.group].append(Speculated(completion, row.passes, row.drafted, row.tested, row.accepted))
     return out
 
@@ -312,18 +329,18 @@ def _rows(
     positions = target.positions
     rows: list[_Row] = []
     seen: dict[tuple[int, ...], int] = {}
-    for group, (prompt, budget) in enumerate(zip(prompts, budgets, strict=True)):
-        ids = target.encode(prompt)
-        if not 0 < len(ids) < positions or budget < 1:
-            raise ValueError(
-                f"A prompt has {len(ids)} tokens and {budget} are to follow; the model reads 1 to {positions - 1} and "
-                "writes at least 1."
-            )
+    asked = [target.encode(prompt) for prompt in prompts]
+    if not all(asked) or any(budget < 1 for budget in budgets):
+        raise ValueError("A prompt has no tokens, or none are to follow; give at least one, and ask for at least one.")
+    check_lengths([len(ids) for ids in asked], positions)
+    for group, (ids, budget) in enumerate(zip(asked, budgets, strict=True)):
+        reader, finish = ContinuationTokenizer(target.tokenizer, ids), "" if len(ids) < positions else "length"
         first = seen.setdefault(tuple(ids), 0)
         for i in range(first, first + n):
             # Drafts and verdicts on them have a stream of their own; what is drawn has the plain sampler's.
             keys = (stream_key(seed, ids, i), stream_key(seed, ids, -1 - i))
-            rows.append(_Row(group, list(ids), len(ids), min(len(ids) + budget, positions), *keys, i == first))
+            limit = min(len(ids) + budget, positions)
+            rows.append(_Row(group, list(ids), len(ids), limit, *keys, i == first, reader, finish=finish))
         seen[tuple(ids)] += n
     return rows
 
@@ -452,7 +469,7 @@ def _append(row: _Row, token: int, logprob: float, target: LanguageModel, stop: 
         row.finish = "end"
         return
     if stop:
-        text = target.tokenizer.decode(row.ids[row.start :], skip_special_tokens=True)
+        text = row.reader.decode(row.ids[row.start :])
         found = [text.find(s) for s in stop if s in text]
         if found:
             row.finish, row.text = "stop", text[: min(found)]

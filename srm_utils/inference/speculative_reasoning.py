@@ -22,6 +22,7 @@ from srm_utils.inference.thoughts import says
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Cost
 from srm_utils.sampling.engine import sampling_mode
+from srm_utils.sampling.text import INCOMPLETE, ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import judge_solution_prompt, judge_step_prompt
 from srm_utils.tasks.steps import steps_in
@@ -210,7 +211,7 @@ class SpeculativeReasoning:
                     traces[r].append(Step(own[r].text, "large", len(own[r].ids), True))
                 said, writer = (draft, small) if keep else (own[r], large)
                 for each in (small, large):
-                    each.take(r, said.ids if each is writer else each.tokenise(said))
+                    each.take(r, said.ids if each is writer else each.tokenise(r, said))
                 done = said.ended or len(said.ids) >= room or self.task.extract(text_of(traces[r])) is not None
                 going += [] if done else [r]
             open_ = going
@@ -241,7 +242,7 @@ class SpeculativeReasoning:
             [drafts[i].logprobs for i in shown],
             large.model,
             self.task,
-            lambda: large.weigh([rows[i] for i in shown], [large.tokenise(drafts[i]) for i in shown]),
+            lambda: large.weigh([rows[i] for i in shown], [large.tokenise(rows[i], drafts[i]) for i in shown]),
             [Cost() for _ in shown],
         )
         scores, judged = [-math.inf] * len(rows), self.judge(candidates)
@@ -293,6 +294,7 @@ class Writer:
         new: dict[int, list[int]] = {r: [] for r in rows}
         logprobs: dict[int, list[float]] = {r: [] for r in rows}
         limit, open_ = dict(zip(rows, limits, strict=True)), list(rows)
+        readers = {r: self._reader(r) for r in rows}
         self._cut()
         unread = [self.ids[r][self.decoder.lengths[r] :] for r in rows]
         last = torch.tensor([len(u) - 1 for u in unread], device=self.model.model.device)
@@ -306,7 +308,8 @@ class Writer:
             for i, (r, token) in enumerate(zip(open_, tokens, strict=True)):
                 new[r].append(token)
                 logprobs[r].append(float(logs[i, token]))
-                if token not in self.model.end_ids and len(new[r]) < limit[r] and not self._complete(new[r]):
+                whole = token in self.model.end_ids or self._complete(readers[r], new[r])
+                if not whole and len(new[r]) < limit[r]:
                     going.append(r)
             if not going:
                 break
@@ -314,7 +317,7 @@ class Writer:
             open_ = going
         for r in rows:
             self.written[r] += len(new[r])
-        return [self._written(new[r], logprobs[r]) for r in rows]
+        return [self._written(readers[r], new[r], logprobs[r]) for r in rows]
 
     def weigh(self, rows: Sequence[int], steps: Sequence[Sequence[int]]) -> list[list[float]]:
         """Log-probabilities of the tokens of a given step, if it came next in each row's text."""
@@ -331,9 +334,9 @@ class Writer:
         """Go on from this step, whoever wrote it."""
         self.ids[row] += ids
 
-    def tokenise(self, written: Written) -> list[int]:
-        """Another model's step in this one's tokens, its end token left out."""
-        return self.model.tokenizer(written.text, add_special_tokens=False)["input_ids"]
+    def tokenise(self, row: int, written: Written) -> list[int]:
+        """Another model's step as it continues a row's text in this model's tokens, its end token left out."""
+        return self._reader(row).encode(written.text)
 
     def uniforms(self, rows: Sequence[int], ahead: Sequence[int] | None = None) -> np.ndarray:
         """A random number a row, fixed by seed, row and length: for a token so far `ahead`, or for a verdict."""
@@ -360,10 +363,13 @@ class Writer:
         """Forget what was proposed and not taken; the last token is left to read, for its logits."""
         self.decoder.cut([len(ids) - 1 for ids in self.ids])
 
-    def _complete(self, ids: list[int]) -> bool:
-        return self.mark in self.model.tokenizer.decode(ids, skip_special_tokens=True).lstrip()
+    def _reader(self, row: int) -> ContinuationTokenizer:
+        return ContinuationTokenizer(self.model.tokenizer, self.ids[row])
 
-    def _written(self, ids: list[int], logprobs: list[float]) -> Written:
+    def _complete(self, reader: ContinuationTokenizer, ids: list[int]) -> bool:
+        return self.mark in reader.decode(ids).lstrip()
+
+    def _written(self, reader: ContinuationTokenizer, ids: list[int], logprobs: list[float]) -> Written:
         ended = ids[-1] in self.model.end_ids
-        text = self.model.tokenizer.decode(ids[:-1] if ended else ids, skip_special_tokens=True)
+        text = reader.decode(ids[:-1] if ended else ids).rstrip(INCOMPLETE)
         return Written(text, ids, logprobs, ended)

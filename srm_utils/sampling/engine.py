@@ -15,18 +15,22 @@ import math
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
+from srm_utils.sampling.attention import decode, prefill, text_config
 from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
-from srm_utils.sampling.rows import Prefix, Rows, Sample, decode, prefill
+from srm_utils.sampling.fallback import generate_samples
+from srm_utils.sampling.rows import Prefix, Rows
+from srm_utils.sampling.samples import Pause, Sample, append
+from srm_utils.sampling.support import why_unsupported
+from srm_utils.sampling.text import ContinuationTokenizer, StopStrings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -44,11 +48,10 @@ REFILL = {"cuda": 1 / 16, "cpu": 1.0}
 #: Prompt tokens (padding included) prefilled in one forward pass: on a CPU as many as leave what a layer makes of them
 #: in its cache.
 PREFILL_TOKENS = {"cuda": 8192, "cpu": 2048}
+#: Rows drawn together by `model.generate`, where a finished row stays until its batch ends.
+FALLBACK_ROWS = 64
 #: Share of a GPU's free memory that the keys and values of live rows may take.
 CUDA_MEMORY_SHARE = 0.7
-
-#: Gets the text so far, returns text for the model to read next (a tool's reply) or None.
-Pause = Callable[[str], str | None]
 
 
 @dataclass(slots=True)
@@ -95,103 +98,6 @@ def sampling_mode(model: torch.nn.Module) -> Iterator[None]:
             setattr(module, name, True)
 
 
-_UNSUPPORTED: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
-
-
-def why_unsupported(model: PreTrainedModel) -> str:
-    """Why the engine cannot drive a model ("" if it can): found from its configuration and by trying.
-
-    The trial decodes two short rows of unequal length and compares with a plain forward pass, so an
-    architecture that ignores positions or masks is caught whatever it is called.
-    """
-    if model not in _UNSUPPORTED:
-        _UNSUPPORTED[model] = _configuration_problem(model.config) or _trial_problem(model)
-    return _UNSUPPORTED[model]
-
-
-def _configuration_problem(config: Any) -> str:
-    if getattr(config, "is_encoder_decoder", False):
-        return "it is an encoder-decoder"
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    if kinds != {"full_attention"}:
-        return f"it has layers other than full attention ({', '.join(sorted(kinds - {'full_attention'}))})"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return "it attends through a sliding window"
-    if getattr(config, "_attn_implementation", None) not in ("sdpa", "eager"):
-        return f"its attention runs on {getattr(config, '_attn_implementation', None)!r}, not on sdpa or eager"
-    return ""
-
-
-def _trial_problem(model: PreTrainedModel) -> str:
-    vocabulary = model.get_input_embeddings().weight.shape[0]
-    generator = torch.Generator().manual_seed(0)
-    text = torch.randint(vocabulary, (2, 8), generator=generator).tolist()
-    prompts, tails = [text[0][:5], text[1][:3]], [text[0][5:7], text[1][3:5]]
-    try:
-        cache, logits = prefill(model, prompts)
-        rows = Rows(2, 5, 1, cache, model.device)
-        rows.admit([(Sample(i, 0.0, 2, 2, 0), Prefix(deque(), cache, logits, i, len(prompts[i]))) for i in range(2)])
-        for step in range(2):
-            rows.next_token[:2] = [tail[step] for tail in tails]
-            ours = decode(model, rows)
-        for row in range(2):
-            plain = model(input_ids=torch.tensor([prompts[row] + tails[row]], device=model.device), use_cache=False)
-            wanted = plain.logits[0, -1].float()
-            exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
-            loose = 1e-3 if exact else 0.25
-            if (ours[row] - wanted).abs().max() > loose * wanted.std().clamp(min=1e-6) + 1e-5:
-                return "decoding it step by step does not give the logits of its full forward pass"
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except Exception as error:  # an architecture we do not know can fail in any way
-        return f"decoding it step by step fails ({type(error).__name__})"
-    return ""
-
-
-# ---------------------------------------------------------------- stop strings
-
-
-class _Watch:
-    """Which tokens may complete a stop or pause string, so that text is decoded only when one of them comes."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase | None, stop: Sequence[str], pause: Sequence[str]) -> None:
-        strings = (*stop, *pause)
-        if "" in strings:
-            raise ValueError("A stop string is empty and would stop everything; leave it out.")
-        if strings and tokenizer is None:
-            raise ValueError("Stop strings need the tokenizer to be found in the text; pass tokenizer=.")
-        self.tokenizer, self.stop, self.pause = tokenizer, tuple(stop), tuple(pause)
-        self.candidates: set[int] | None = set()
-        endings = {s[-1] for s in strings}
-        # The spelling of a token shows printable ASCII and (as itself, or as Ċ) a newline. Any other
-        # ending, such as a space that the next word carries, means looking after every token.
-        if all(c == "\n" or (c.isascii() and c.isprintable() and not c.isspace()) for c in endings):
-            marks = (*endings, *({"Ċ"} if "\n" in endings else ()), "<0x")
-            if strings:
-                size = len(tokenizer)
-                spelling = tokenizer.convert_ids_to_tokens(list(range(size)))
-                self.candidates = {i for i, t in enumerate(spelling) if t and any(m in t for m in marks)}
-        else:
-            self.candidates = None
-
-    def may_complete(self, token: int) -> bool:
-        return self.candidates is None or token in self.candidates
-
-    def find(self, sample: Sample) -> tuple[str, str]:
-        """The stop or pause string that stands in the text drawn since the last search: its kind and itself."""
-        text = self.tokenizer.decode(sample.ids, skip_special_tokens=False)
-        found = [
-            (text.find(s, sample.searched), kind, s)
-            for kind, strings in (("stop", self.stop), ("pause", self.pause))
-            for s in strings
-            if s in text[sample.searched :]
-        ]
-        return min(found)[1:] if found else ("", "")
-
-    def text(self, sample: Sample) -> str:
-        return self.tokenizer.decode(sample.ids, skip_special_tokens=True)
-
-
 # ---------------------------------------------------------------- the sampler
 
 
@@ -216,18 +122,19 @@ def sample_tokens(
     progress: bool = False,
     timings: Timings | None = None,
 ) -> list[list[Completion]]:
-    """Draw `n` continuations of each prompt (token ids) from any transformers decoder with full attention.
+    """Draw `n` continuations of each prompt (token ids) from a transformers decoder.
 
     `n`, `max_new_tokens`, `temperature` and `seed` are one number or one a prompt; generation also ends where the
-    model's positions do. `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last
-    token; a `stop` string ends it too and is cut from the text. When a continuation completes one of
-    `pause_strings`, `pause(text so far)` is asked (one function or one a prompt): the text it returns is
-    appended and read, not drawn (counted in the completion's prompt tokens, log-probability 0), and
-    generation goes on; None changes nothing. Equal prompts are prefilled once; those of one seed and one
-    temperature still get different samples. At most `max_batch` rows are decoded together. Penalties in the
-    model's own generation config do not apply.
+    model's positions do, and a prompt that leaves no room for an answer gets empty completions and a warning.
+    `temperature=0` takes the likeliest token. `end_ids` end a continuation and are its last token; a `stop` string
+    ends it too and is cut from the text. When a continuation completes one of `pause_strings`, `pause(text so far)`
+    is asked (one function or one a prompt): the text it returns is appended and read, not drawn (counted in the
+    completion's prompt tokens, log-probability 0), and generation goes on; None changes nothing. Equal prompts are
+    prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
+    decoded together. Penalties in the model's own generation config do not apply. Architectures without attention, or
+    with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
 
-    Raises ValueError for settings that mean nothing and for prompts that leave the model no room.
+    Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
 
     >>> sample_tokens(None, None, [], n=4)
     []
@@ -240,10 +147,11 @@ def sample_tokens(
     _check(prompts, counts, budgets, seeds, heats, top_p, top_k, pause_strings, pauses, max_batch)
     if not any(counts):
         return [[] for _ in prompts]
-    watch = _Watch(tokenizer, stop, pause_strings)
+    watch = StopStrings(tokenizer, stop, pause_strings)
     began = time.perf_counter()
     clock = timings if timings is not None else Timings()
-    room = _room(model.config, prompts)
+    positions = getattr(text_config(model), "max_position_embeddings", None) or 2**31
+    check_lengths([len(prompt) for prompt in prompts], positions)
     groups: dict[tuple[int, ...], list[Sample]] = {}
     drawn: list[list[Sample]] = []
     numbered: Counter[tuple[Any, ...]] = Counter()
@@ -252,30 +160,30 @@ def sample_tokens(
         twins = (*prompt, own, heat)
         keys = [stream_key(own, prompt, numbered[twins] + i) for i in range(count)]
         numbered[twins] += count
-        drawn.append([Sample(p, heat, budget, room - len(prompt), key) for key in keys])
-        if count:
+        reader, room = ContinuationTokenizer(tokenizer, prompt), positions - len(prompt)
+        drawn.append([Sample(p, heat, budget, room, key, reader, finish="" if room > 0 else "length") for key in keys])
+        if count and room > 0:
             groups.setdefault(tuple(prompt), []).extend(drawn[-1])
 
     with sampling_mode(model):
         reason = why_unsupported(model)
         if reason:
-            if pauses is not None:
-                raise ValueError(f"Pausing for tools needs the batched sampler, which cannot run this model: {reason}.")
             warnings.warn(
-                f"Sampling falls back to the slower model.generate, one prompt at a time, because {reason}.",
+                f"Sampling falls back to the slower model.generate, prompts of one length at a time, because {reason}.",
                 stacklevel=2,
             )
             cache_bytes = 0
-            for prompt, samples in groups.items():
-                for heat in dict.fromkeys(s.temperature for s in samples):
-                    alike = [s for s in samples if s.temperature == heat]
-                    _generate(model, list(prompt), alike, heat, top_p, top_k, end_ids, watch)
+
+            def fitting(length: int) -> int:
+                return min(max_batch or FALLBACK_ROWS, _default_rows(model, length))
+
+            generate_samples(model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, fitting)
         else:
             cache_bytes = _run(
                 model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock
             )
     seconds = time.perf_counter() - began
-    return _completions(tokenizer, prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
+    return _completions(prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
 
 
 def _run(
@@ -284,7 +192,7 @@ def _run(
     top_p: float,
     top_k: int,
     end_ids: frozenset[int],
-    watch: _Watch,
+    watch: StopStrings,
     pauses: Sequence[Pause] | None,
     max_batch: int | None,
     progress: bool,
@@ -315,7 +223,7 @@ def _run(
         done = []
         for i, sample in enumerate(samples):
             pause = pauses[sample.prompt] if pauses is not None else None
-            tokens[i] = _append(sample, tokens[i], logprobs[i], end_ids, watch, pause)
+            tokens[i] = append(sample, tokens[i], logprobs[i], end_ids, watch, pause)
             if sample.finish:
                 done.append(start + i)
         rows.next_token[start : rows.live] = tokens
@@ -374,83 +282,7 @@ def _prefill_next(
     return [Prefix(deque(groups[p]), cache, logits, i, len(p)) for i, p in enumerate(prompts)]
 
 
-def _append(
-    sample: Sample, token: int, logprob: float, end_ids: frozenset[int], watch: _Watch, pause: Pause | None
-) -> int:
-    """Add the drawn token, or the forced one that takes its place, to a sample; returns what was added."""
-    if sample.forced:
-        token = sample.forced.popleft()
-        sample.forced_count += 1
-        sample.ids.append(token)
-        sample.logprobs.append(0.0)
-        if len(sample.ids) >= sample.room:
-            sample.finish = "length"
-        return token
-    sample.ids.append(token)
-    sample.logprobs.append(logprob)
-    if token in end_ids:
-        sample.finish = "end"
-        return token
-    spent = len(sample.ids) - sample.forced_count >= sample.budget or len(sample.ids) >= sample.room
-    if watch.may_complete(token):
-        kind, string = watch.find(sample)
-        if kind == "stop":
-            sample.finish = "stop"
-            sample.text = watch.text(sample)
-            sample.text = sample.text[: sample.text.rfind(string)] if string in sample.text else sample.text
-        elif kind == "pause" and not spent and pause is not None:
-            reply = pause(watch.text(sample)) or ""
-            sample.forced.extend(watch.tokenizer(reply, add_special_tokens=False)["input_ids"] if reply else [])
-            known = watch.tokenizer.decode([*sample.ids, *sample.forced], skip_special_tokens=False)
-            sample.searched = len(known)
-    if spent and not sample.finish:
-        sample.finish = "length"
-    return token
-
-
-def _generate(
-    model: PreTrainedModel,
-    prompt: list[int],
-    samples: list[Sample],
-    temperature: float,
-    top_p: float,
-    top_k: int,
-    end_ids: Sequence[int],
-    watch: _Watch,
-) -> None:
-    """Draw all samples of one prompt through `model.generate`, for architectures the engine cannot drive."""
-    from transformers import GenerationConfig
-
-    budget = min(max(s.budget for s in samples), samples[0].room)
-    config = GenerationConfig(
-        max_new_tokens=budget,
-        do_sample=temperature > 0,
-        num_return_sequences=len(samples) if temperature > 0 else 1,
-        eos_token_id=list(end_ids) or None,
-        pad_token_id=next(iter(end_ids), 0),
-        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None),
-        return_dict_in_generate=True,
-        output_logits=True,
-        **({"temperature": temperature, "top_p": top_p, "top_k": top_k} if temperature > 0 else {}),
-    )
-    ids = torch.tensor([prompt], device=model.device)
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(samples[0].key % 2**63)
-        out = model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config)
-    logprobs = torch.stack([x.float().log_softmax(-1) for x in out.logits], 1)
-    start = out.sequences.shape[1] - len(out.logits)
-    drawn = out.sequences[:, start:].tolist()
-    for i, sample in enumerate(samples):
-        row = i % len(drawn)
-        for step, token in enumerate(drawn[row]):
-            _append(sample, token, float(logprobs[row, step, token]), frozenset(end_ids), watch, None)
-            if sample.finish:
-                break
-
-
 def _completions(
-    tokenizer: PreTrainedTokenizerBase | None,
     prompts: Sequence[Sequence[int]],
     drawn: list[list[Sample]],
     flops_per_token: float,
@@ -460,15 +292,14 @@ def _completions(
     """Samples as completions; wall seconds are shared out by tokens, peak memory is that of weights and cache."""
     flat = [s for group in drawn for s in group]
     share = seconds / max(1, sum(len(s.ids) for s in flat))
-    bare = [s.ids[:-1] if s.finish == "end" else s.ids for s in flat]
-    texts = tokenizer.batch_decode(bare, skip_special_tokens=True) if tokenizer is not None else [""] * len(flat)
     made = iter(
         Completion(
-            text=text if s.text is None else s.text,
+            text=s.final_text(),
             token_ids=tuple(s.ids),
             logprobs=tuple(s.logprobs),
             finish_reason="length" if s.finish == "length" else "stop",
-            prompt_tokens=len(prompts[s.prompt]),
+            # A prompt that is too long was never read.
+            prompt_tokens=len(prompts[s.prompt]) if s.room > 0 else 0,
             cost=Cost(
                 prompt_tokens=s.forced_count,
                 generated_tokens=len(s.ids) - s.forced_count,
@@ -477,7 +308,7 @@ def _completions(
                 peak_bytes=peak_bytes,
             ),
         )
-        for s, text in zip(flat, texts, strict=True)
+        for s in flat
     )
     return [[next(made) for _ in group] for group in drawn]
 
@@ -530,20 +361,28 @@ def _check(
             raise ValueError(f"Prompt {i} has no tokens; give the model at least one to continue from.")
 
 
-def _room(config: Any, prompts: Sequence[Sequence[int]]) -> int:
-    """Positions the model has; raises if a prompt leaves none to write at."""
-    positions = getattr(config, "max_position_embeddings", None) or 2**31
-    longest = max(map(len, prompts))
-    if longest >= positions:
-        raise ValueError(f"A prompt has {longest} tokens but the model reads at most {positions}; shorten the prompt.")
-    return positions
+def check_lengths(lengths: Sequence[int], positions: int) -> None:
+    """Warn of prompts that leave a model of so many `positions` no room for an answer; raise ValueError if all do."""
+    long = sum(length >= positions for length in lengths)
+    if long == len(lengths) > 0:
+        raise ValueError(
+            f"A prompt has {max(lengths)} tokens but the model reads at most {positions}; shorten the prompt."
+        )
+    if long:
+        warnings.warn(
+            f"{long} of {len(lengths)} prompts are too long for the model, which reads at most {positions} tokens (the "
+            f"longest has {max(lengths)}); their completions are empty. Shorten those prompts to have them answered.",
+            stacklevel=3,
+        )
 
 
 def _default_rows(model: PreTrainedModel, length: int) -> int:
     """How many rows of `length` tokens to decode together: as many as pay, and as memory holds."""
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config = text_config(model)
+    # Without attention heads (state-space models) a row keeps less than a token's hidden states a layer.
+    all_heads = getattr(config, "num_attention_heads", None) or 1
+    heads = getattr(config, "num_key_value_heads", None) or all_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
     size = torch.finfo(model.dtype).bits // 8
     # Keys and values of a row, twice over while a layer is moved or grown, and a few copies of its logits.
     row = 3 * config.num_hidden_layers * heads * width * length * size + 16 * config.vocab_size

@@ -1,4 +1,4 @@
-"""The live batch of the sampler: its cache, the attention that shares prefixes, and one step through a model.
+"""The live batch of the sampler: which sample sits in which row, and the cache that they share.
 
 Every row reads a prompt's keys and values where they stand once, however many samples share them, and
 keeps only what it adds itself. Rows are left-aligned and write at their own positions, so a freed row
@@ -7,41 +7,21 @@ is filled from the tail of the batch (or by the next sample) by moving one row, 
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
-from contextvars import ContextVar
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from srm_utils.sampling.samples import Sample
 
 #: Rows that read their shared prefixes in one product, which reads all of these as far as the longest and takes as many
 #: rows of each as the largest has. On a GPU, where a product costs its launch, it is one for the whole batch.
 RUN_ROWS = {"cpu": 64}
-
-
-@dataclass(slots=True, eq=False)
-class Sample:
-    """One continuation being drawn."""
-
-    prompt: int
-    temperature: float
-    budget: int
-    room: int
-    key: int
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    forced: deque[int] = field(default_factory=deque)
-    forced_count: int = 0
-    searched: int = 0
-    text: str | None = None
-    finish: str = ""
+#: What a mask adds to the score of a hidden key; finite, for a row may see none of its prefix.
+HIDDEN = torch.finfo(torch.float32).min
 
 
 @dataclass(slots=True, eq=False)
@@ -67,7 +47,7 @@ class Run:
     mask: torch.Tensor | None
 
 
-class _Block:
+class Block:
     """Keys and values of one layer for many entries: [entries, heads, tokens, head_dim], the live ones in front."""
 
     keys: torch.Tensor
@@ -80,7 +60,7 @@ class _Block:
 
     def resize(self, entries: int, tokens: int) -> None:
         old = (self.keys, self.values)
-        _Block.__init__(self, self, entries, tokens)
+        Block.__init__(self, self, entries, tokens)
         for new, was in zip((self.keys, self.values), old, strict=True):
             new[: was.shape[0], :, : was.shape[2]] = was
 
@@ -101,8 +81,8 @@ class RowsLayer(CacheLayerMixin):
     def __init__(self, rows: Rows, like: Any) -> None:
         super().__init__()
         self.rows = rows
-        self.prefixes = _Block(like, rows.slots, rows.prefix_tokens)
-        self.own = _Block(like, rows.capacity, rows.own_tokens)
+        self.prefixes = Block(like, rows.slots, rows.prefix_tokens)
+        self.own = Block(like, rows.capacity, rows.own_tokens)
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: the blocks are made when the batch is."""
@@ -230,6 +210,7 @@ class Rows:
         place[by_prefix] = first[slot[by_prefix]] + within
         layout = np.zeros(places, dtype=np.int64)
         layout[place] = np.arange(self.live)
+        self.row_of_place = layout
         in_order = places == self.live and bool((layout == np.arange(self.live)).all())
         self.layout = None if in_order else torch.from_numpy(layout).to(self.device)
         self.place = None if in_order else torch.from_numpy(place).to(self.device)
@@ -242,7 +223,31 @@ class Rows:
         seen = torch.from_numpy(lengths).to(self.device)[:, None]
         hidden = torch.arange(width, device=self.device)[None] >= seen
         mask = torch.zeros(hidden.shape, device=self.device)
-        return mask.masked_fill_(hidden, torch.finfo(torch.float32).min)[:, None, None, :]
+        return mask.masked_fill_(hidden, HIDDEN)[:, None, None, :]
+
+    def masks(self, window: int | None) -> tuple[torch.Tensor | None, list[torch.Tensor | None]]:
+        """What hides keys from this step's queries: the mask of the rows' own keys, and one for each run of prefixes.
+
+        A layer with a sliding `window` sees that many tokens, the newest one included. While no text is longer than
+        the window, its masks are those of full attention.
+        """
+        drawn, prompts = self.drawn[: self.live], self.prompt_length[: self.live]
+        # The first position that a row's query sees.
+        first = prompts + drawn - (window or 0) + 1
+        if window is None or first.max() <= 0:
+            return self.own_mask, [run.mask for run in self.runs]
+        if window not in self._windowed:
+            at = np.arange(self.width)
+            own = _hiding((at > drawn[:, None]) | (at < (first - prompts)[:, None]), self.device)[:, None, None]
+            over: list[torch.Tensor | None] = []
+            for run in self.runs:
+                # [prefixes, rows of each, tokens]: the rows of one prefix stand at different positions.
+                rows = self.row_of_place[run.places].reshape(run.prefixes.stop - run.prefixes.start, -1)
+                at = np.arange(run.longest)
+                hidden = (at >= prompts[rows][..., None]) | (at < first[rows][..., None])
+                over.append(_hiding(hidden, self.device)[:, None] if hidden.any() else None)
+            self._windowed[window] = own, over
+        return self._windowed[window]
 
     def prepare(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens [rows, 1] and positions [rows, 1] of the next step."""
@@ -253,6 +258,7 @@ class Rows:
             for layer in self.cache.layers:
                 layer.own.resize(self.capacity, self.own_tokens)
         self.own_mask = self._mask(drawn + 1, self.width)
+        self._windowed: dict[int, tuple[torch.Tensor, list[torch.Tensor | None]]] = {}
         self.written = torch.from_numpy(drawn.copy()).to(self.device)
         tokens = torch.from_numpy(self.next_token[: self.live, None].copy()).to(self.device)
         positions = torch.from_numpy((self.prompt_length[: self.live] + drawn)[:, None]).to(self.device)
@@ -262,6 +268,11 @@ class Rows:
     def bytes(self) -> int:
         """Memory of the cache."""
         return sum(layer.prefixes.bytes + layer.own.bytes for layer in self.cache.layers)
+
+
+def _hiding(hidden: np.ndarray, device: torch.device) -> torch.Tensor:
+    """Additive mask of the shape of `hidden`."""
+    return torch.zeros(hidden.shape, device=device).masked_fill_(torch.from_numpy(hidden).to(device), HIDDEN)
 
 
 def _runs(counts: np.ndarray, places: int) -> list[slice]:
@@ -283,112 +294,3 @@ def _holes(dead: list[int], size: int) -> tuple[list[int], list[int]]:
     """Where entries must move from (second) and to (first), so that what is left of `size` entries is in front."""
     gone, left = set(dead), size - len(dead)
     return sorted(d for d in dead if d < left), [i for i in range(left, size) if i not in gone]
-
-
-# ---------------------------------------------------------------- attention of one token over a shared prefix
-
-
-_DECODING: ContextVar[Rows] = ContextVar("srm_rows")
-_ATTENTION = "srm_shared_prefix"
-
-
-def _shared_prefix_attention(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float | None = None,
-    **kwargs: Any,
-) -> tuple[torch.Tensor, None]:
-    """Attention of `query` [rows, heads, 1, head_dim] over each row's shared prefix and its own `key`, `value`.
-
-    All rows of a prefix meet its keys in one matrix product, which reads them once (arXiv 2402.05099);
-    the two parts are joined by their log-sum-exp.
-    """
-    if any(kwargs.get(name) is not None for name in ("softcap", "s_aux", "position_bias")):
-        raise NotImplementedError("attention with a soft cap, sinks or a position bias")
-    rows = _DECODING.get()
-    prefixes = rows.cache.layers[module.layer_idx].prefixes
-    n, heads, _, width = query.shape
-    shared = key.shape[1]
-    q = (query * (width**-0.5 if scaling is None else scaling)).view(n, shared, heads // shared, width)
-    own, own_lse = _part(q, key, value, rows.own_mask)
-
-    grouped = q if rows.layout is None else q.index_select(0, rows.layout)
-    parts = [_over_prefixes(grouped[run.places], prefixes, run) for run in rows.runs]
-    prefix, prefix_lse = parts[0] if len(parts) == 1 else (torch.cat(x) for x in zip(*parts, strict=True))
-    if rows.place is not None:
-        prefix, prefix_lse = prefix.index_select(0, rows.place), prefix_lse.index_select(0, rows.place)
-    out = torch.lerp(own, prefix, torch.sigmoid(prefix_lse - own_lse))
-    return out.to(query.dtype).view(n, 1, heads, -1), None
-
-
-def _over_prefixes(query: torch.Tensor, prefixes: _Block, run: Run) -> tuple[torch.Tensor, torch.Tensor]:
-    """`_part` of a run: `query` [places, shared heads, heads that share, head_dim] over the prefix of each place."""
-    places, shared, each, width = query.shape
-    count = run.prefixes.stop - run.prefixes.start
-    keys, values = (x[run.prefixes, :, : run.longest] for x in (prefixes.keys, prefixes.values))
-    grouped = query.view(count, -1, shared, each, width).transpose(1, 2).reshape(count, shared, -1, width)
-    out, lse = (
-        x.view(count, shared, -1, each, x.shape[-1]).transpose(1, 2).reshape(places, shared, each, -1)
-        for x in _part(grouped, keys, values, run.mask)
-    )
-    return out, lse
-
-
-def _part(
-    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Attention over one part of the keys, in float32, with the log-sum-exp of its scores."""
-    scores = torch.matmul(query, key.transpose(2, 3)).float()
-    if mask is not None:
-        scores += mask
-    top = scores.amax(-1, keepdim=True)
-    weights = scores.sub_(top).exp_()
-    total = weights.sum(-1, keepdim=True)
-    return torch.matmul(weights.to(value.dtype), value).float().div_(total), total.log_().add_(top)
-
-
-AttentionInterface.register(_ATTENTION, _shared_prefix_attention)
-
-
-# ---------------------------------------------------------------- one pass through the model
-
-
-def prefill(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor]:
-    """Keys and values of right-padded prompts and the logits [prompts, vocabulary] after each one's last token.
-
-    Padding stands to the right, where causal attention never looks, so no mask is needed.
-    """
-    width = max(map(len, prompts))
-    ids = torch.tensor([p + [0] * (width - len(p)) for p in prompts], device=model.device)
-    last = torch.tensor([len(p) - 1 for p in prompts], device=model.device)
-    cache = DynamicCache(config=model.config)
-    keep: dict[str, Any] = {}
-    where = last
-    if "logits_to_keep" in _forward_parameters(model):
-        keep["logits_to_keep"], where = torch.unique(last, return_inverse=True)
-    positions = torch.arange(width, device=model.device).expand(len(prompts), -1)
-    out = model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, **keep)
-    return cache, out.logits[torch.arange(len(prompts), device=model.device), where].float()
-
-
-def decode(model: PreTrainedModel, rows: Rows) -> torch.Tensor:
-    """Logits [rows, vocabulary] after feeding every live row its next token."""
-    tokens, positions = rows.prepare()
-    config, usual = model.config, model.config._attn_implementation
-    token = _DECODING.set(rows)
-    config._attn_implementation = _ATTENTION
-    try:
-        out = model(input_ids=tokens, position_ids=positions, past_key_values=rows.cache, use_cache=True)
-    finally:
-        config._attn_implementation = usual
-        _DECODING.reset(token)
-    rows.drawn[: rows.live] += 1
-    return out.logits[:, -1].float()
-
-
-def _forward_parameters(model: torch.nn.Module) -> set[str]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return set(inspect.signature(inner.forward).parameters)
