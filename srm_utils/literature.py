@@ -829,6 +829,10 @@ def verdict_table(notebooks: str = "notebooks/") -> str:
                 f"{file.name} judges claims of {row['notebook']}; give that notebook a place in roadmap.yaml."
             )
 
+    def figure(value: Any) -> str:
+        # What JSON cannot hold, such as the end of the whole line, is written as {"$float": name}.
+        return f"{float(value['$float'] if isinstance(value, dict) else value):+.2f}".replace("-", "−")
+
     def counts(rows: list[dict[str, Any]]) -> str:
         tally = Counter(row["verdict"] for row in rows)
         return ", ".join(f"{tally[v]} {v}" for v in ("supported", "inconclusive", "contradicted"))
@@ -845,7 +849,7 @@ def verdict_table(notebooks: str = "notebooks/") -> str:
             asked = {"non-inferiority": f"above −{margin}", "equivalence": f"within ±{margin}"}
             number = row["notebook"].rpartition("/")[2].partition("_")[0]
             where = f"[{number}]({notebooks}{row['notebook']}.ipynb)"
-            measured = f"{row['value']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]".replace("-", "−")
+            measured = f"{figure(row['value'])} [{figure(row['low'])}, {figure(row['high'])}]"
             said = f"{row['sentence']} {load()[row['paper']].citation}, {where}"
             asked_of = asked.get(row["type"], f"above {margin}")
             lines.append(f"| {said} | {measured} | {asked_of} | {row['verdict']} |")

@@ -33,6 +33,7 @@ from srm_utils.evaluation import (
     wording,
 )
 from srm_utils.evaluation.results import MIME, bundle, read_parquet, to_frame, to_jsonl, to_parquet
+from srm_utils.evaluation.statistics import Measurement
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Grade, Problem, Task
@@ -226,6 +227,44 @@ def test_seeds():
         judge([trained], {"c": paired(grades(20, 0, 80))})
     with pytest.raises(ValueError, match="rests on problems"):
         judge([claim()], {"c": seed_paired([0.1, 0.2, 0.1, 0.2, 0.1])})
+
+
+@pytest.mark.parametrize("kind", ["superiority", "non-inferiority", "equivalence", "trend"])
+@pytest.mark.parametrize("value", [-0.4, 0.0, 0.05, 0.435])
+def test_no_verdict_rests_on_an_interval_without_a_width(kind: str, value: float):
+    narrow = Estimate(value, value, value + 1e-15, 5)
+    assert verdict(claim(type=kind), narrow) == "inconclusive"
+    made_by_hand = Measurement(lambda level: narrow, "problem")
+    (found,) = judge([claim(type=kind)], {"c": made_by_hand})
+    assert (found.verdict, found.p_value, found.detectable) == ("inconclusive", 1.0, None)
+    assert "there is no spread to judge by" in found.reason
+
+
+@pytest.mark.parametrize("n", [2, 5, 8])
+def test_equal_seeds_are_inconclusive_and_say_why(n: int):
+    trained, other = claim(margin=0.2, seeds=5), claim(id="other", margin=0.0, seeds=5)
+    found, beside = judge([trained, other], {"c": [0.435] * n, "other": [0.30, 0.31, 0.30, 0.29, 0.3]})
+    assert (found.verdict, found.p_value, found.detectable) == ("inconclusive", 1.0, None)
+    assert found.reason == f"All {n} seeds agree exactly, so there is no spread to judge by."
+    assert beside.verdict == "supported", "what has no spread does not weigh on the others"
+    result = PLAIN.with_verdict(found)
+    assert result.extra["reason"] == found.reason and result.extra["detectable"] is None
+    assert same(Result.from_record(json.loads(json.dumps(result.to_record(), allow_nan=False))), result)
+    # Within bounds many equal seeds tell something, a few do not.
+    bounded = [judge([trained], {"c": seed_paired([0.435] * k, bounds=(-1, 1))})[0].verdict for k in (5, 40)]
+    assert bounded == ["inconclusive", "supported"]
+
+
+def test_three_saturated_problems_prove_nothing_and_three_hundred_do():
+    def measured(n: int) -> Measurement:
+        ones, cost = np.ones(n), np.linspace(1, 2, n)
+        return equal_cost(ones, cost, np.array([ones, ones]), np.array([cost / 2, cost * 2]), resamples=200)
+
+    for kind in ("non-inferiority", "equivalence"):
+        few, many = (judge([claim(type=kind, margin=0.05)], {"c": measured(n)})[0] for n in (3, 300))
+        assert (few.verdict, many.verdict) == ("inconclusive", "supported")
+    (flat,) = judge([claim(type="trend", margin=0.0)], {"c": slope([1, 2, 3], [0.1, 0.2, 0.3])})
+    assert flat.verdict == "inconclusive" and "All 3 problems agree exactly" in flat.reason
 
 
 def test_judge_equal_cost():

@@ -760,6 +760,10 @@ def test_a_study_speaks_for_its_own_model_settings_and_claims(tmp_path: Path) ->
     told = study.verdicts(claims, now)
     assert [(v.claim.id, v.verdict) for v in told] == [("one", "supported"), ("two", "inconclusive")]
     assert told[0].estimate == then[0].estimate and told[0].p_value == then[0].p_value
+    equal = replace(rows[2], value=0.435, low=0.435, high=0.435)
+    to_parquet([*rows[:2], equal], tmp_path / "p" / "17b_study.parquet")
+    (doubted, _) = load_study("p/17b_rl", "base", tmp_path).verdicts(claims, now)
+    assert (doubted.claim.id, doubted.verdict) == ("one", "inconclusive"), "an interval without a width says nothing"
     study.check(result("vote", 0.75))
     study.check(result("vote", 0.95, settings={"steps": 4}))
     with pytest.raises(AssertionError, match="vote, accuracy: 0.85 here, 0.4 to 0.7 in the study"):

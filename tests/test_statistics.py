@@ -187,7 +187,9 @@ def test_equal_cost_interpolates_the_control():
     for spent, expected in [(1.0, 0.2), (1.5, 0.3), (2.0, 0.4), (4.0, 0.6), (6.0, 0.8)]:
         e = s.equal_cost(np.full(n, 0.9), np.full(n, spent), control, cost, resamples=50).interval(0.95)
         assert e.value == pytest.approx(0.9 - expected)
-        assert e.low == pytest.approx(e.value) == e.high  # nothing varies between problems
+        # Nothing varies between problems: the interval is that of fifty equal paired differences.
+        equal = s.paired(np.full(n, 0.9 - expected)).interval(0.95)
+        assert (e.low, e.high) == (pytest.approx(equal.low), pytest.approx(equal.high)) and e.low < e.value < e.high
     shuffled = [2, 0, 1]
     e = s.equal_cost(np.full(n, 0.9), np.full(n, 4.0), control[shuffled], cost[shuffled], resamples=50).interval(0.95)
     assert e.value == pytest.approx(0.3)
@@ -209,7 +211,8 @@ def test_equal_cost_keeps_problems_paired_and_is_seeded():
     score = (rng.random(200) < 0.5).astype(float)
     flat = np.ones(200)
     same = s.equal_cost(score, flat, [score], [flat], resamples=500).interval(0.95)
-    assert same.low == same.high == 0  # the very same grades differ in no resample
+    # The very same grades differ in no resample, which 200 problems do not prove for all others.
+    assert same == s.paired(np.zeros(200)).interval(0.95) and -0.02 < same.low < same.value == 0 < same.high < 0.02
     other = (rng.random(200) < 0.5).astype(float)
     a, b, c = (
         s.equal_cost(score, flat, [other], [flat], resamples=500, seed=seed).interval(0.95) for seed in (0, 0, 1)
@@ -218,6 +221,84 @@ def test_equal_cost_keeps_problems_paired_and_is_seeded():
     # Percentile bootstrap of a plain paired mean agrees with the normal interval.
     d = score - other
     assert (a.high - a.low) / 2 == pytest.approx(1.96 * d.std() / math.sqrt(200), rel=0.1)
+
+
+# ---- no interval without a width ----------------------------------------------------------------------
+
+
+def is_wide(e: s.Estimate, level: float = 0.95) -> bool:
+    return e.low < e.value < e.high and e.level == level
+
+
+@pytest.mark.parametrize(
+    "measured",
+    [
+        s.seed_paired([0.435] * 5),
+        s.seed_paired([0.0, 0.0]),
+        s.seed_paired([0.1 + 0.2, 0.3, 0.3]),  # equal but for rounding
+        s.seed_paired([1e9, 1e9 + 1e-3]),
+        s.unbounded([12.0] * 100),
+        s.unbounded([0.3 - 0.2 - 0.1, 0.0]),
+        s.slope([1, 2, 3], [0.1, 0.2, 0.3]),  # on one line
+        s.slope([1, 2, 4, 4], [0.0] * 4),  # saturated
+        s.slope([1, 2, 3, 4], [1.0] * 4),
+        s.equal_cost([2.0] * 3, [1.0] * 3, [[1.0] * 3], [[1.0] * 3], resamples=50),
+    ],
+)
+def test_equal_values_of_any_size_leave_the_whole_line(measured: s.Measurement):
+    for level in (0.5, 0.95, 0.999):
+        e = measured.interval(level)
+        assert is_wide(e, level) and (e.low, e.high) == (-math.inf, math.inf) and not e.has_spread
+
+
+def test_clusters_that_agree_leave_the_whole_line():
+    for values in ([0.5] * 4, [1.0, 0.0, 1.0, 0.0]):
+        e = s.clustered_mean(values, ["a", "a", "b", "b"])
+        assert is_wide(e) and not e.has_spread
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 200])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_saturated_curve_has_a_score_interval(n: int, value: float):
+    saturated, cost = np.full(n, value), np.linspace(1, 2, n)
+    control = np.array([saturated, saturated])
+    e = s.equal_cost(saturated, cost, control, np.array([cost / 2, cost * 2]), resamples=200).interval(0.95)
+    assert is_wide(e) and e.has_spread and e.value == pytest.approx(0, abs=1e-12)
+    assert e.high == pytest.approx(min(1.0, 1.96 * math.sqrt(2) / (n + 2)), rel=1e-3), "as Bonett and Price have it"
+
+
+def test_equal_values_within_bounds_have_the_exact_interval():
+    for n, low in [(2, -0.9), (5, 2 * 0.05**0.25 - 1), (20, 2 * 0.05 ** (1 / 19) - 1)]:
+        e = s.seed_paired([1.0] * n, bounds=(-1, 1)).interval(0.95)
+        assert (e.low, e.high) == (pytest.approx(low), 1) and e.has_spread
+    wide = [s.mean_interval([0.5] * 5, level, bounds=(0, 1)) for level in (0.5, 0.9, 0.99)]
+    assert [e.high for e in wide] == sorted(e.high for e in wide), "a higher level is never narrower"
+    with pytest.raises(ValueError, match="does not lie between its bounds 0 and 0.5"):
+        s.mean_interval([0.6, 0.6], bounds=(0, 0.5))
+    assert s.mean_interval([0.1, 0.2], bounds=(0, 1)) == s.mean_interval([0.1, 0.2]), "with a spread, Student's t"
+
+
+def test_equal_values_within_bounds_cover():
+    # Draws that are nearly always 0.5 and rarely 0: of the samples that agree, at most 5 % may miss the mean.
+    rng = np.random.default_rng(10)
+    for chance in (0.3, 0.55, 0.8, 0.98):
+        draws = np.where(rng.random((RUNS, 5)) < chance, 0.5, 0.0)
+        agree = [row for row in draws if np.ptp(row) == 0]
+        missed = [not e.low <= 0.5 * chance <= e.high for e in (s.mean_interval(row, bounds=(0, 1)) for row in agree)]
+        assert sum(missed) / RUNS < 0.05
+
+
+def test_shares_and_pairs_have_a_width_where_all_agree():
+    for n in (1, 2, 5, 300):
+        assert s.wilson(0, n).high > 0 and s.wilson(n, n).low < 1
+        for value in (0.0, 0.5, 1.0):
+            scored = s.mean_score(np.full(n, value), samples=4)
+            assert scored.low < scored.high and scored.has_spread
+        for value in (-1.0, 0.0, 0.5, 1.0):
+            e = s.paired(np.full(n, value)).interval(0.95)
+            assert e.low < e.high and e.low <= e.value <= e.high
+    matrix = s.paired_matrix({"a": [1.0] * 3, "b": [1.0] * 3})
+    assert matrix.low[0, 1] < 0 < matrix.high[0, 1]
 
 
 # ---- families and planning --------------------------------------------------------------------------

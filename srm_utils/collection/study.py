@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from srm_utils.collection.catalogue import notebooks_dir
-from srm_utils.evaluation.claims import Claim, ClaimVerdict
+from srm_utils.evaluation.claims import Claim, ClaimVerdict, Verdict
 from srm_utils.evaluation.results import Result, read_parquet
 from srm_utils.evaluation.statistics import Estimate
 
@@ -46,13 +46,18 @@ class Study:
             assert result.low <= high and result.high >= low, told
 
     def verdicts(self, claims: Sequence[Claim], judged: Sequence[ClaimVerdict] = ()) -> list[ClaimVerdict]:
-        """Its verdicts on these claims, in their order; where it has none, or the claim changed, those `judged` now."""
+        """Its verdicts on these claims, in their order; where it has none, or the claim changed, those `judged` now.
+
+        A verdict that rests on an interval without a width is inconclusive, whatever was recorded.
+        """
         now, known = {v.claim.id: v for v in judged}, []
         for claim in claims:
             found = [r for r in self.claimed if r.claim_id == claim.id and r.metric == claim.metric]
             for r in found:
                 estimate = Estimate(r.value, r.low, r.high, r.n, r.extra["level"])
-                known.append(ClaimVerdict(claim, r.verdict, estimate, r.extra["p_holm"], r.extra["detectable"]))  # type: ignore[arg-type]
+                found_then: Verdict = r.verdict if estimate.has_spread else "inconclusive"  # type: ignore[assignment]
+                about = (r.extra["p_holm"], r.extra["detectable"], r.extra.get("reason", ""))
+                known.append(ClaimVerdict(claim, found_then, estimate, *about))
             known += [now[claim.id]] if claim.id in now and not found else []
         return known
 

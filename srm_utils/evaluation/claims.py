@@ -63,8 +63,8 @@ class ClaimVerdict:
     """A claim, its estimate with the interval that Holm allows it, and the verdict.
 
     `p_value` is Holm-adjusted. `detectable` is the smallest distance from the margin that a repeat of this
-    size would see with 80 % power at this level; None unless inconclusive. `reason` says what kept a
-    verdict back, "" otherwise.
+    size would see with 80 % power at this level; None unless inconclusive, and without a spread to judge by.
+    `reason` says what kept a verdict back, "" otherwise.
     """
 
     claim: Claim
@@ -90,8 +90,13 @@ def verdict(claim: Claim, estimate: Estimate) -> Verdict:
     - non-inferiority: supported when low > -margin, contradicted when high < -margin.
     - equivalence: supported when -margin < low and high < margin, contradicted when the interval
       lies wholly outside (low > margin or high < -margin).
-    - anything else, an undefined interval too, is inconclusive.
+    - anything else is inconclusive: an undefined interval too, and one without a width.
     """
+    return _side(claim, estimate) if estimate.has_spread else "inconclusive"
+
+
+def _side(claim: Claim, estimate: Estimate) -> Verdict:
+    """On which side of the claim's margin the interval lies, however narrow it is."""
     low, high, margin = estimate.low, estimate.high, claim.margin
     if claim.type == "equivalence":
         if -margin < low and high < margin:
@@ -150,8 +155,10 @@ def _p_value(claim: Claim, measured: Measurement) -> float:
     """The smallest error rate at which the interval gives a verdict, by bisection on its logarithm."""
 
     def decides(alpha: float) -> bool:
-        return verdict(claim, measured.interval(1 - alpha)) != "inconclusive"
+        return _side(claim, measured.interval(1 - alpha)) != "inconclusive"
 
+    if not measured.interval(0.95).has_spread:
+        return 1.0
     small, large = 1e-12, 1.0 - 1e-9
     if not decides(large):
         return 1.0
@@ -165,11 +172,13 @@ def _p_value(claim: Claim, measured: Measurement) -> float:
 
 def _conclude(claim: Claim, measured: Measurement, p_value: float, estimate: Estimate) -> ClaimVerdict:
     found, reason = verdict(claim, estimate), ""
-    if measured.unit == "seed" and estimate.n < MIN_SEEDS:
+    if not estimate.has_spread and estimate.low <= estimate.high:
+        reason = f"All {estimate.n} {measured.unit}s agree exactly, so there is no spread to judge by."
+    elif measured.unit == "seed" and estimate.n < MIN_SEEDS:
         found, reason = "inconclusive", f"{estimate.n} of the at least {MIN_SEEDS} seeds that a verdict needs."
     elif measured.unit == "problem" and estimate.n < claim.n:
         reason = f"{estimate.n} problems of the {claim.n} planned."
-    detectable = detectable_from(estimate) if found == "inconclusive" else None
+    detectable = detectable_from(estimate) if found == "inconclusive" and estimate.has_spread else None
     return ClaimVerdict(claim, found, estimate, p_value, detectable, reason)
 
 

@@ -57,6 +57,7 @@ class Result:
         """The same measurement with a claim's own estimate and verdict (and the claim's metric)."""
         e = judged.estimate
         extra = {**self.extra, "level": e.level, "p_holm": judged.p_value, "detectable": judged.detectable}
+        extra |= {"reason": judged.reason} if judged.reason else {}
         return replace(
             self,
             claim_id=judged.claim.id,

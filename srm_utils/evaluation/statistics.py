@@ -41,6 +41,15 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
+    @property
+    def has_spread(self) -> bool:
+        """Whether the interval says where the truth may lie: it has a width, and that is finite.
+
+        >>> Estimate(0.4, 0.3, 0.5, 5).has_spread, Estimate(0.4, 0.4, 0.4, 5).has_spread
+        (True, False)
+        """
+        return math.isfinite(self.low) and math.isfinite(self.high) and not _agree(np.array([self.low, self.high]))
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -95,15 +104,21 @@ def mean_score(scores: ArrayLike, samples: int = 1, level: float = 0.95) -> Esti
     return Estimate(p, inside.low, inside.high, n, level)
 
 
-def mean_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
-    """Mean with Student's t-interval. Raises ValueError for fewer than two values.
+def mean_interval(values: ArrayLike, level: float = 0.95, bounds: tuple[float, float] | None = None) -> Estimate:
+    """Mean with Student's t-interval; where all values agree, the whole line, or the exact interval within `bounds`.
 
-    >>> str(mean_interval([1.0, 2.0, 3.0]))
-    '2.00 [-0.48, 4.48]'
+    Equal values have no spread to judge by. Where the quantity cannot leave `bounds`, they still say something: had
+    their value a chance of p, then n of them agreed with a chance of at most p^(n - 1). Raises ValueError for fewer
+    than two values, and for equal values outside `bounds`.
+
+    >>> str(mean_interval([1.0, 2.0, 3.0])), str(mean_interval([0.5] * 20, bounds=(0, 1)))
+    ('2.00 [-0.48, 4.48]', '0.50 [0.43, 0.57]')
     """
     x = _vector(values)
     if len(x) < 2:
         raise ValueError("A t-interval needs at least two values; measure more problems or seeds.")
+    if _agree(x):
+        return _equal_values(float(x[0]), len(x), level, bounds)
     half = scipy.stats.t.ppf((1 + level) / 2, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
     return Estimate(float(x.mean()), float(x.mean() - half), float(x.mean() + half), len(x), level)
 
@@ -112,7 +127,8 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[object], level: float =
     """Mean of samples whose clusters (problems) may differ in size, with a cluster-robust t-interval.
 
     The clustered standard error of miller2024error (section on clustered questions), with the
-    G/(G-1) correction for few clusters. `n` is the number of clusters.
+    G/(G-1) correction for few clusters. `n` is the number of clusters. Without any spread between clusters the
+    interval is the whole line.
 
     >>> clustered_mean([1, 0, 1, 1], ["a", "a", "b", "b"]).n
     2
@@ -125,6 +141,8 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[object], level: float =
     if groups < 2:
         raise ValueError("A clustered interval needs at least two clusters; measure more problems.")
     sums = np.bincount(member, weights=x - x.mean(), minlength=groups)
+    if np.abs(sums).max() <= _rounding(x):
+        return _equal_values(float(x.mean()), groups, level, None)
     error = math.sqrt(groups / (groups - 1) * float(sums @ sums)) / len(x)
     half = float(scipy.stats.t.ppf((1 + level) / 2, groups - 1)) * error
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, groups, level)
@@ -286,23 +304,29 @@ def paired(differences: ArrayLike) -> Measurement:
 def unbounded(differences: ArrayLike) -> Measurement:
     """Effect from per-problem differences of any size (tokens saved, say), by Student's t.
 
+    Where all agree, the interval is the whole line: there is no spread to judge by.
+
     >>> str(unbounded([10.0, 12.0, 14.0, 12.0]).interval(0.95))
     '12.00 [9.40, 14.60]'
     """
     return Measurement(partial(mean_interval, _vector(differences)), "problem")
 
 
-def seed_paired(differences: ArrayLike) -> Measurement:
+def seed_paired(differences: ArrayLike, bounds: tuple[float, float] | None = None) -> Measurement:
     """Effect from one difference per training seed (treatment minus control of that seed), by Student's t.
+
+    Where all seeds agree, the interval is the whole line, or the exact one within `bounds`; see `mean_interval`.
 
     >>> str(seed_paired([0.10, 0.12, 0.08, 0.11, 0.09]).interval(0.95))
     '0.10 [0.08, 0.12]'
     """
-    return Measurement(partial(mean_interval, _vector(differences)), "seed")
+    return Measurement(partial(mean_interval, _vector(differences), bounds=bounds), "seed")
 
 
 def slope(x: ArrayLike, differences: ArrayLike) -> Measurement:
     """Trend: least-squares slope of per-problem differences on x (difficulty), HC3 errors, t-interval.
+
+    Where all problems lie on one line, the interval is the whole line: there is no spread to judge by.
 
     >>> slope([1, 1, 2, 2, 3, 3], [0.0, 0.1, 0.2, 0.3, 0.4, 0.5]).interval(0.95).value.__round__(3)
     0.2
@@ -314,8 +338,10 @@ def slope(x: ArrayLike, differences: ArrayLike) -> Measurement:
         raise ValueError("A trend needs one x per difference, three of them or more, and x at two values at least.")
     fit = sm.OLS(y, sm.add_constant(level_of)).fit(cov_type="HC3", use_t=True)
 
+    exact = np.abs(fit.resid).max() <= _rounding(y)
+
     def interval(level: float) -> Estimate:
-        low, high = fit.conf_int(1 - level)[1]
+        low, high = (-math.inf, math.inf) if exact else fit.conf_int(1 - level)[1]
         return Estimate(float(fit.params[1]), float(low), float(high), len(y), level)
 
     return Measurement(interval, "problem")
@@ -335,7 +361,8 @@ def equal_cost(
     (points, problems), one row per point of the control's own accuracy-cost curve (majority at
     k = 1, 2, 4..., from one large run). The control is read off by linear interpolation in mean cost,
     which a reader could realise by giving some problems the smaller and some the larger budget.
-    Each resample takes problems together with their costs.
+    Each resample takes problems together with their costs. Where no resample differs (all problems agree exactly), the
+    interval is that of `paired` for as many equal differences; scores outside [0, 1] then have the whole line.
 
     Raises ValueError when the curve does not reach the treatment's cost.
 
@@ -372,6 +399,10 @@ def equal_cost(
 
     draws = np.sort(_bootstrap(effect, n, resamples, seed))
     value = float(effect(np.full((1, n), 1 / n))[0])
+    if _agree(draws):
+        if min(score.min(), curve.min()) < 0 or max(score.max(), curve.max()) > 1:
+            return Measurement(partial(_whole_line, value, n), "problem")
+        return paired(np.full(n, np.clip(value, -1, 1)))
 
     def interval(level: float) -> Estimate:
         low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
@@ -518,6 +549,34 @@ def paired_sd(discordant: float, effect: float) -> float:
     if not abs(effect) <= discordant <= 1:
         raise ValueError(f"The discordant share must lie between |effect| and 1; it got {discordant} and {effect}.")
     return math.sqrt(discordant - effect**2)
+
+
+# ---- values without spread ------------------------------------------------------------------------
+
+
+def _rounding(x: Floats) -> float:
+    """How far apart values like these may lie and still be equal: the rest is rounding."""
+    return max(1e-12, 1e-9 * float(np.abs(x).max()))
+
+
+def _agree(x: Floats) -> bool:
+    return bool(np.ptp(x) <= _rounding(x))
+
+
+def _whole_line(value: float, n: int, level: float) -> Estimate:
+    return Estimate(value, -math.inf, math.inf, n, level)
+
+
+def _equal_values(value: float, n: int, level: float, bounds: tuple[float, float] | None) -> Estimate:
+    """The interval of a mean of which n draws gave one value; how others may differ, they do not show."""
+    if bounds is None:
+        return _whole_line(value, n, level)
+    low, high = bounds
+    if not low <= value <= high:
+        raise ValueError(f"The value {value:g} does not lie between its bounds {low:g} and {high:g}; mend them.")
+    # Whatever the commonest value is, if its chance is p, all n agree with a chance of at most p^(n - 1).
+    p = (1 - level) ** (1 / (n - 1))
+    return Estimate(value, p * value + (1 - p) * low, p * value + (1 - p) * high, n, level)
 
 
 # ---- shared checks --------------------------------------------------------------------------------
