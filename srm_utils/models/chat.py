@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from srm_utils.models.tokenizer import RESERVED
-from srm_utils.tasks.problem import Prompt
+from srm_utils.tasks.problem import Prompt, asked
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -96,7 +96,7 @@ class Chat:
 
     def _question(self, question: str, prompt: Prompt) -> str:
         if self.dialect == "family":
-            return f"{question} {prompt.instruction}".strip()
+            return asked(question, prompt.instruction)
         # On a line of its own: behind a list of options it would read like part of the last one.
         return f"{question.strip()}\n{prompt.plain or prompt.instruction}".strip()
 

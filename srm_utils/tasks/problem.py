@@ -6,9 +6,10 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from random import Random
 from typing import Any, Literal
+
+from srm_utils.tasks.grading.grade import Grade
 
 Split = Literal["train", "validation", "test", "confirm"]
 Templates = Literal["train", "held-out"]
@@ -21,14 +22,6 @@ SPLIT_BOUNDS: dict[str, range] = {
     "test": range(86, 93),
     "confirm": range(93, 100),
 }
-
-
-class Grade(StrEnum):
-    """What a grader says of an answer: three outcomes, never an exception."""
-
-    CORRECT = "correct"
-    WRONG = "wrong"
-    UNPARSABLE = "unparsable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +78,23 @@ class Prompt:
         >>> Prompt("What is 2 + 3?", "Answer directly.").text()
         'Question: What is 2 + 3? Answer directly.\\nAnswer:'
         """
-        ask = f"{self.question} {self.instruction}".strip()
-        shots = "".join(f"Question: {f'{q} {self.instruction}'.strip()}\nAnswer: {a}\n\n" for q, a in self.examples)
+        ask = asked(self.question, self.instruction)
+        shots = "".join(f"Question: {asked(q, self.instruction)}\nAnswer: {a}\n\n" for q, a in self.examples)
         answer = f" {self.prefill.strip()}" if self.prefill.strip() else ""
         return f"{shots}Question: {ask}\nAnswer:{answer}"
+
+
+def asked(question: str, instruction: str) -> str:
+    """A question and its instruction: behind it, or on a line of its own where the question has several lines.
+
+    Behind a list of options an instruction would read like part of the last one.
+
+    >>> asked("2 + 3?", "Answer directly."), asked("Which?\\nA. cat\\nB. dog", "Answer directly.")
+    ('2 + 3? Answer directly.', 'Which?\\nA. cat\\nB. dog\\nAnswer directly.')
+    """
+    question = question.strip()
+    between = "\n" if "\n" in question else " "
+    return f"{question}{between}{instruction}".strip()
 
 
 def split_of(canonical: str) -> Split:
