@@ -16,9 +16,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from srm_utils.models import LanguageModel, bundled_models, load_model
+from srm_utils.models import LanguageModel, bundled_models, checks, load_model, resolve
 from srm_utils.models import language_model as module
-from srm_utils.models import resolve
 from srm_utils.sampling import group_cost
 from srm_utils.tasks.problem import Prompt
 
@@ -115,15 +114,30 @@ def test_quantised_on_cpu(lm, checkpoint, bits):
         assert s.logprobs == pytest.approx(c.logprobs, abs=1e-4 if bits == 4 else 0.1)
 
 
-def test_widths_that_a_cpu_unpacks_wrongly_are_refused():
-    from bitsandbytes import functional
+def test_widths_that_a_processor_unpacks_wrongly_are_refused(checkpoint, monkeypatch):
+    tried = []
+    monkeypatch.setattr(checks, "unpacks_rightly", lambda width: tried.append(width) or width != 192)
+    with pytest.raises(ValueError, match="layers 192 wide, which bitsandbytes unpacks wrongly .*bits=8"):
+        load_model(checkpoint, bits=4)
+    assert sorted(tried) == [64, 192], "every width of the model's layers, once"
+    monkeypatch.setattr(checks, "unpacks_rightly", lambda width: True)
+    assert load_model(checkpoint, bits=4).bits == 4
 
-    weights = torch.randn(96, 96, generator=torch.Generator().manual_seed(0))
-    unpacked = functional.dequantize_4bit(*functional.quantize_4bit(weights, quant_type="nf4", blocksize=64)).float()
-    error = float((unpacked - weights).norm() / weights.norm())
-    assert error > 0.15, "bitsandbytes has mended this: drop the check in load_model"
-    with pytest.raises(ValueError, match="96 wide.*bits=8"):
-        load_model("base-small", bits=4)
+
+@pytest.mark.parametrize("width", [64, 96, 100, 192])
+def test_the_try_of_a_width_says_what_a_layer_of_that_width_computes(width):
+    """On whatever processor: the verdict agrees with the distance between a layer's outputs and its full weights'."""
+    from bitsandbytes.nn import Linear4bit
+
+    weights = torch.randn(128, width, generator=torch.Generator().manual_seed(0))
+    layer = Linear4bit(width, 128, bias=False, quant_type="nf4", compute_dtype=torch.float32)
+    layer.load_state_dict({"weight": weights})
+    layer = layer.to("cpu")
+    layer.support_avx512bf16_for_cpu = False
+    with torch.no_grad():
+        error = float((layer(torch.eye(width)).T - weights).norm() / weights.norm())
+    # Rounding to 4 bits moves normal weights by 9 %.
+    assert checks.unpacks_rightly(width) == (error < 0.15)
 
 
 def test_four_bits_still_pass_gradients_after_sampling(checkpoint):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srm_utils.models.chat import Chat, find_chat
+from srm_utils.models.checks import check_vocabulary, check_widths, fitting, with_adapter
+from srm_utils.models.experts import idle_weights
 from srm_utils.models.quiet import quiet
 from srm_utils.models.resolve import locate
 from srm_utils.sampling.completion import Completion, Cost
@@ -94,16 +96,16 @@ class LanguageModel:
 
     @property
     def flops_per_token(self) -> float:
-        """FLOPs to process one token, 2 for each weight it is multiplied with."""
+        """FLOPs to process one token, 2 for each weight it is multiplied with: of experts, those that are active."""
         embedding = self.model.get_input_embeddings().weight
         output = self.model.get_output_embeddings()
         tied = output is not None and output.weight is embedding
-        return 2.0 * (self.parameters - (0 if tied else _weights(embedding)))
+        return 2.0 * (self.parameters - (0 if tied else _weights(embedding)) - idle_weights(self.model))
 
     @property
     def positions(self) -> int:
         """How many tokens the model reads at most, prompt and answer together."""
-        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None) or 2**31
+        return getattr(self.model.config.get_text_config(decoder=True), "max_position_embeddings", None) or 2**31
 
     @property
     def device(self) -> str:
@@ -156,7 +158,8 @@ class LanguageModel:
         `seed` are one number or one a prompt. `temperature=0` takes the likeliest token. When a completion ends in
         one of `pause_strings`, `pause(text so far)` (one function or one a prompt) may return text (a tool's reply)
         to read before going on.
-        Raises ValueError for settings that mean nothing or a prompt longer than the model can read.
+        A prompt that is too long for the model gets empty completions and a warning.
+        Raises ValueError for settings that mean nothing, and where every prompt is too long.
         """
         from srm_utils.sampling.engine import sample_tokens
 
@@ -196,12 +199,13 @@ class LanguageModel:
     def score(self, prompts: Sequence[Prompt | str], completions: Sequence[str | Sequence[int]]) -> list[Scored]:
         """Log-probabilities of one completion a prompt, given as text or as token ids.
 
-        Token ids (`Completion.token_ids`) are weighed exactly as they were drawn; text is tokenised on
-        its own and joined to the prompt's tokens. Raises ValueError where the two lists differ in length.
+        Token ids (`Completion.token_ids`) are weighed exactly as they were drawn; text is tokenised as what
+        follows the prompt's tokens. Raises ValueError where the two lists differ in length.
         """
         import torch
 
         from srm_utils.sampling.engine import sampling_mode
+        from srm_utils.sampling.text import ContinuationTokenizer
 
         prompts = _listed(prompts)
         if len(prompts) != len(completions):
@@ -210,12 +214,12 @@ class LanguageModel:
             )
         asked = [self.encode(p) for p in prompts]
         said = [
-            self.tokenizer(c, add_special_tokens=False)["input_ids"] if isinstance(c, str) else list(c)
-            for c in completions
+            ContinuationTokenizer(self.tokenizer, ids).encode(c) if isinstance(c, str) else list(c)
+            for ids, c in zip(asked, completions, strict=True)
         ]
         if any(not ids for ids in asked):
             raise ValueError("A prompt has no tokens; give the model at least one to continue from.")
-        vocabulary = self.model.config.get_text_config().vocab_size
+        vocabulary = self.model.config.get_text_config(decoder=True).vocab_size
         order = sorted(range(len(asked)), key=lambda i: -len(asked[i]) - len(said[i]))
         scored: list[Scored | None] = [None] * len(asked)
         flops, size = self.flops_per_token, self.bytes
@@ -296,7 +300,7 @@ def load_model(
         dtype = compute
     else:
         quantisation = BitsAndBytesConfig(load_in_8bit=True) if bits == 8 else None
-    with quiet():
+    with quiet(), fitting(folder, config, name):
         model, info = AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
@@ -307,7 +311,7 @@ def load_model(
             output_loading_info=True,
         )
         if bits == 4 and where == "cpu":
-            _check_widths(model, name)
+            check_widths(model, name)
         if info["missing_keys"]:
             missing = sorted(info["missing_keys"])
             raise ValueError(
@@ -323,11 +327,12 @@ def load_model(
             raise ValueError(
                 f"The tokenizer of {name!r} cannot be read ({_first_line(error)}); save it again beside the weights."
             ) from error
+        check_vocabulary(model, tokenizer, name)
         _keep_packing(model)
         if on_top is not None:
             if (on_top / "chat_template.jinja").is_file():
                 tokenizer.chat_template = (on_top / "chat_template.jinja").read_text(encoding="utf-8")
-            model = _with_adapter(model, on_top)
+            model = with_adapter(model, on_top)
             if merge:
                 model = model.merge_and_unload()
     if chat is None:
@@ -363,18 +368,6 @@ def _check_weights(folder: Path, name: str) -> None:
             raise ValueError(
                 f"The weight file {file.name} of {name!r} is damaged or cut short; copy or download it again."
             ) from error
-
-
-def _check_widths(model: PreTrainedModel, name: str) -> None:
-    """Refuses 4-bit layers that bitsandbytes 0.50 unpacks wrongly on a CPU, silently: rows that split a block of 64."""
-    from bitsandbytes.nn import Linear4bit
-
-    ragged = sorted({m.in_features for m in model.modules() if isinstance(m, Linear4bit) and m.in_features % 64})
-    if ragged:
-        raise ValueError(
-            f"{name!r} has layers {ragged[0]} wide, and in 4 bits a CPU only gets widths right that 64 divides; "
-            "use bits=8 or bits=16, or a GPU."
-        )
 
 
 def _check_causal(config: Any, name: str) -> None:
@@ -416,20 +409,6 @@ def _keep_packing(model: PreTrainedModel) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
-
-
-def _with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:
-    from peft import PeftModel
-
-    if not (folder / "adapter_config.json").is_file():
-        raise FileNotFoundError(f"There is no LoRA adapter in {str(folder)!r}; give one with adapter_config.json.")
-    try:
-        return PeftModel.from_pretrained(model, folder)
-    except (RuntimeError, ValueError) as error:
-        raise ValueError(
-            f"The adapter in {str(folder)!r} does not fit this model ({_first_line(error)}); load it on the model that "
-            "it was trained on."
-        ) from error
 
 
 # ---------------------------------------------------------------- small helpers
