@@ -16,11 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srm_utils.tasks import grading
-from srm_utils.tasks.grading import equal_math, extract_final_answer, grade_choice, grade_math
+from srm_utils.tasks.grading import equal_math, extract_final_answer, grade_choice, grade_math, judge
 from srm_utils.tasks.problem import Grade
 
-ROOT = Path(grading.__file__).resolve().parents[2]
+ROOT = Path(judge.__file__).resolve().parents[3]
 
 EQUAL = [
     # integers, decimals, signs, thousands
@@ -339,7 +338,7 @@ def test_the_judge_is_sealed_against_evaluation(tmp_path: Path):
         for attempt in attempts
     )
     script = (
-        "import os, subprocess, sympy\nfrom srm_utils.tasks.grading import _load_judge, _seal\n"
+        "import os, subprocess, sympy\nfrom srm_utils.tasks.grading.judge import _load_judge, _seal\n"
         f"judge, said = _load_judge(), []\n_seal()\n{lines}\nprint(said)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -384,7 +383,7 @@ def test_works_in_daemonic_worker_processes(method: str):
     queue = context.Queue()
     start = {"fork": 1000, "spawn": 2000}[method]
     workers = [context.Process(target=_squares_into, args=(queue, start + 100 * i), daemon=True) for i in (1, 2)]
-    with grading._HELPER._lock:  # as if another thread were being answered: a forked child must not wait for it
+    with judge.HELPER._lock:  # as if another thread were being answered: a forked child must not wait for it
         for worker in workers:
             worker.start()
     try:
@@ -399,41 +398,41 @@ def test_works_in_daemonic_worker_processes(method: str):
 
 def test_a_judge_that_is_killed_is_replaced():
     assert equal_math(r"\sqrt{8}", r"2\sqrt{2}")
-    first = grading._HELPER._process
+    first = judge.HELPER._process
     assert first is not None
     first.kill()
     assert equal_math(r"\sqrt{32}", r"4\sqrt{2}")
-    assert grading._HELPER._process is not first
+    assert judge.HELPER._process is not first
 
 
 def test_a_comparison_that_would_take_long_ends_as_not_equal():
     """Sides so close that no value tells them apart, and whose expansion has millions of terms."""
     assert equal_math(r"\sqrt{8}", r"2\sqrt{2}")
-    judge = grading._HELPER._process
+    first = judge.HELPER._process
     start = time.perf_counter()
     assert not equal_math("(x+y+z+a+b+c)^{60}", "(x+y+z+a+b+c)^{59}(x+y+z+a+b+c+10^{-40})")
-    assert time.perf_counter() - start < grading.JUDGE_WALL_SECONDS
-    assert grading._HELPER._process is not judge, "it ran out of time and was replaced"
+    assert time.perf_counter() - start < judge.JUDGE_WALL_SECONDS
+    assert judge.HELPER._process is not first, "it ran out of time and was replaced"
     assert equal_math(r"\sqrt{50}", r"5\sqrt{2}"), "the next one is judged as ever"
 
 
 def test_a_judge_that_hangs_is_killed_in_time(monkeypatch):
     """A stand-in judge that never answers: only the wall clock can end it."""
-    helper = grading._Helper()
+    helper = judge.Helper()
     stuck = [sys.executable, "-c", "print('ready', flush=True)\nwhile True: pass"]
     real = subprocess.Popen
-    monkeypatch.setattr(grading, "JUDGE_WALL_SECONDS", 0.2)
+    monkeypatch.setattr(judge, "JUDGE_WALL_SECONDS", 0.2)
     monkeypatch.setattr(subprocess, "Popen", lambda _, **options: real(stuck, **options))
     try:
         start = time.perf_counter()
-        assert helper.ask('["expression", [], 1.0]') == (False, grading.JUDGE_CPU_SECONDS)
+        assert helper.ask('["expression", [], 1.0]') == (False, judge.JUDGE_CPU_SECONDS)
         assert time.perf_counter() - start < 5
     finally:
         helper.stop()
 
 
 def test_a_judge_that_cannot_start_is_told_in_one_sentence(monkeypatch):
-    helper = grading._Helper()
+    helper = judge.Helper()
     broken = [sys.executable, "-c", "import sys; sys.exit('No module named math_verify')"]
     real = subprocess.Popen
     monkeypatch.setattr(subprocess, "Popen", lambda _, **options: real(broken, **options))
