@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from srm_utils.tasks.problem import Problem, Task
+
+#: The fewest problems of a split that a comparison is made on.
+FEWEST = 2
 
 
 def compare_command(
     solvers: Annotated[list[str] | None, typer.Argument(help="Solvers by name; all that apply by default.")] = None,
-    task: Annotated[str, typer.Option(help="A world, reasoning-gym:NAME, or hf:DATASET.")] = "graph",
+    task: Annotated[
+        str, typer.Option(help="A world, reasoning-gym:NAME, hf:DATASET, or your own csv:PATH, jsonl:PATH, json:PATH.")
+    ] = "graph",
     model: Annotated[str, typer.Option(help="A bundled name, a hub id or a local folder.")] = "dialogue",
     budget: Annotated[
         list[str] | None,
@@ -25,6 +35,9 @@ def compare_command(
     seed: Annotated[int, typer.Option(help="Seed of problems and samples.")] = 0,
     bits: Annotated[int, typer.Option(help="32, 16, 8 or 4 (NF4).")] = 16,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with local copies of data sets; by default SRM_DATA names it.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default runs/compare/TASK-MODEL).")] = None,
     names: Annotated[bool, typer.Option("--list", help="List the solvers and whether they apply; run none.")] = False,
 ) -> None:
@@ -38,28 +51,32 @@ def compare_command(
       srm compare --task countdown --budget 8x
       srm compare greedy self-consistency debate --budget 500M --budget 2G
       srm compare --task hf:gsm8k --model Qwen/Qwen3-0.6B --bits 4 --budget 8x
+      srm compare --task csv:mine.csv --model smollm2 --budget 4x
+      srm compare --task "csv:mine.csv?question=Text&answer=Key" --list
       srm compare --list --task sorting
     """
+    from srm_utils.tasks import get_task
+
+    # The task is looked at before anything heavy is imported: a wrong name is told of at once.
+    world = get_task(task, data)
+    asked, rehearsal = ([], []) if names else _problems(world, problems, tuning, split, seed, difficulty or None)
+
     from srm_utils.inference.compare import METHODS, Setting, choose_methods, compare, flops_of
     from srm_utils.models import load_model
-    from srm_utils.tasks import get_task
 
     budgets = budget or ["4x", "16x"]
     for text in budgets:
         flops_of(text, 1.0)
-    world = get_task(task)
     # Names are looked at before a model is loaded, which may take minutes.
     _, absent = choose_methods(world, solvers or (), partner is not None)
     if names:
         for name in solvers or METHODS:
             typer.echo(f"{name:<22} {METHODS[name].about}" + (f". NOT HERE: {absent[name]}" if name in absent else ""))
         return
-    asked = world.problems(problems, split=split, seed=seed, difficulty=difficulty or None)  # type: ignore[arg-type]
-    rehearsal = world.problems(tuning, split="validation", seed=seed, difficulty=difficulty or None)
     loaded = load_model(model, bits=bits, device=device)
     second = load_model(partner, bits=bits, device=device) if partner else None
     setting = Setting(world, loaded, rehearsal, second, tokens, seed)
-    folder = out or Path("runs") / "compare" / f"{task}-{model}".replace("/", "_").replace(":", "_")
+    folder = out or Path("runs") / "compare" / re.sub(r"[^\w.+-]+", "_", f"{task}-{model}")
     try:
         found = compare(setting, asked, budgets, solvers or (), folder, notebook="srm compare")
     except KeyboardInterrupt:
@@ -76,3 +93,32 @@ def compare_command(
     figure = frontier_figure(found.curves(), always=("greedy", "self-consistency"), title=f"{task}, {model}")
     figure.savefig(folder / "frontier.png")
     typer.echo(f"Table: {folder / 'table.txt'}\nFigure: {folder / 'frontier.png'}")
+
+
+def _problems(
+    world: Task, n: int, tuning: int, split: str, seed: int, difficulty: Sequence[int] | None
+) -> tuple[list[Problem], list[Problem]]:
+    """The problems to compare on and those to tune on. A table that holds fewer gives all it has, and says so."""
+    from srm_utils.tasks.table import TableTask
+
+    if isinstance(world, TableTask):
+        there = {name: world.available(name, difficulty) for name in (split, "validation")}
+        fewest = {"validation": 1, split: FEWEST}
+        for name, least in fewest.items():
+            if there[name] < least:
+                raise ValueError(
+                    f"{world.title} has too few {name} problems to compare on ({there[name]}, at least {least} needed)"
+                    f"; give a table of ten rows or more."
+                )
+        for name, wanted, use in ((split, n, "asked"), ("validation", tuning, "used for tuning")):
+            if there[name] < wanted:
+                typer.echo(
+                    f"{world.title} has {there[name]} {name} problems, fewer than the {wanted} wanted; "
+                    f"all of them are {use}.",
+                    err=True,
+                )
+        n, tuning = min(n, there[split]), min(tuning, there["validation"])
+    return (
+        world.problems(n, split=split, seed=seed, difficulty=difficulty),  # type: ignore[arg-type]
+        world.problems(tuning, split="validation", seed=seed, difficulty=difficulty),
+    )

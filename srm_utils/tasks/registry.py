@@ -19,6 +19,7 @@ _WORLDS = {
     "deduction": ("deduction", "DeductionTask"),
     "split-evidence": ("deduction", "SplitEvidenceTask"),
     "large-numbers": ("large_numbers", "LargeNumbersTask"),
+    "stories": ("stories", "StoriesTask"),
 }
 
 

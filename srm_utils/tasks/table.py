@@ -12,10 +12,12 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from string import ascii_uppercase
 from typing import Any
 from urllib.parse import unquote
 
-from srm_utils.tasks.grading import equal_math, extract_final_answer, grade_choice, grade_math
+from srm_utils.tasks.grading import equal_math, find_choice, find_math, grade_choice
+from srm_utils.tasks.grading.extract import How, final, first_line
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, Problem, Split, Task, Templates
 from srm_utils.tasks.table_cells import question_hash
 from srm_utils.tasks.table_columns import KINDS, Reading, find_columns, read_table
@@ -30,13 +32,14 @@ SMALL = 200  #: rows; smaller tables are cut by rank
 OWN_SHARES: Shares = {
     "train": ("rows", range(0, 40)),
     "validation": ("rows", range(40, 55)),
-    "test": ("rows", range(55, 85)),
-    "confirm": ("rows", range(85, 100)),
+    "test": ("rows", range(55, 90)),
+    "confirm": ("rows", range(90, 100)),
 }
 #: What `FORM:PATH?name=value` may name.
 SETTINGS = ("question", "answer", "solution", "options", "context", "kind")
 _TOLD_OF = 3  #: rows that are left out and told of in full
-_LABEL = re.compile(r"\(?([A-Z])\)?(?:[.:,)].*)?", re.DOTALL)
+_BARE_WORDS = 5  #: words of a reply that is nothing but an answer in words
+_CLAUSE_END = re.compile(r"[.!?](?:\s|$)|,?\s(?:because|since)\b")
 
 
 class TableTask(Task):
@@ -48,7 +51,7 @@ class TableTask(Task):
 
     >>> task = TableTask.from_rows("sums", [{"question": f"{n} + {n}?", "answer": 2 * n} for n in range(20)])
     >>> task.kind, [len(task.split(s)) for s in ("train", "validation", "test", "confirm")]
-    ('number', [8, 3, 6, 3])
+    ('number', [8, 3, 7, 2])
     """
 
     styles = ("direct", "cot")
@@ -141,16 +144,28 @@ class TableTask(Task):
         """`n` distinct problems of a split in an order that the seed picks, of all difficulties or those given."""
         if templates != "train":
             raise ValueError(f"{self.title} has no held-out sentence templates; leave `templates` at 'train'.")
-        wanted = self.difficulties if difficulty is None else difficulty
-        levels = {wanted} if isinstance(wanted, int) else set(wanted)
-        rows = [p for p in self.split(split) if p.difficulty in levels]
+        rows, levels = self._of(split, difficulty)
         if n > len(rows):
-            told = ", ".join(map(str, sorted(levels)))
+            told = ", ".join(map(str, levels))
             raise ValueError(
                 f"{self.title} has {len(rows)} {split} problems of difficulty {told}; "
                 f"ask for at most that many, not {n}."
             )
         return Random(f"{self.name}/{split}/{seed}").sample(rows, n)
+
+    def available(self, split: str, difficulty: int | Sequence[int] | None = None) -> int:
+        """How many problems `problems` can give.
+
+        >>> TableTask.from_rows("sums", [{"q": f"{n} + {n}?", "a": 2 * n} for n in range(20)]).available("test")
+        7
+        """
+        return len(self._of(split, difficulty)[0])
+
+    def _of(self, split: str, difficulty: int | Sequence[int] | None) -> tuple[list[Problem], list[int]]:
+        """The problems of a split of all difficulties or those given, and these difficulties."""
+        wanted = self.difficulties if difficulty is None else difficulty
+        levels = [wanted] if isinstance(wanted, int) else sorted(set(wanted))
+        return [p for p in self.split(split) if p.difficulty in levels], levels
 
     # ---------------------------------------------------------------- answers
 
@@ -163,22 +178,29 @@ class TableTask(Task):
         raise ValueError(f"Task {self.name!r} has no style {style!r}; choose one of {', '.join(self.styles)}.")
 
     def extract(self, text: str) -> str | None:
-        said = extract_final_answer(text)
-        label = _LABEL.fullmatch(said) if said and self.kind == "choice" else None
-        return label[1] if label else said
+        """As `Task.extract`: a letter where options are listed, one of the words where these are asked for."""
+        if self.kind in ("choice", "yes-no"):
+            found = find_choice(text, dict.fromkeys(ascii_uppercase, "") if self.kind == "choice" else self._words())
+        elif self.kind == "text":
+            found = final(text, _words_said, lambda _: None)
+        else:
+            found = find_math(text)
+        return found.answer if found else None
 
     def matches(self, answer: str, problem: Problem) -> bool:
-        if problem.facts["options"]:
-            return self.grade(answer_sentence(answer), problem) is Grade.CORRECT
-        if self.kind == "text" and _folded(answer) == _folded(problem.answer):
-            return True
-        return equal_math(answer, problem.answer)
+        if options := problem.facts["options"]:
+            return grade_choice(answer_sentence(answer), problem.answer, options) is Grade.CORRECT
+        return _folded(answer) == _folded(problem.answer) or equal_math(answer, problem.answer)
 
     def grade(self, text: str, problem: Problem) -> Grade:
-        options = problem.facts["options"]
-        if options:
+        if options := problem.facts["options"]:
             return grade_choice(text, problem.answer, options)
-        return super().grade(text, problem) if self.kind == "text" else grade_math(text, problem.answer)
+        return super().grade(text, problem)
+
+    def _words(self) -> dict[str, str]:
+        """The words that answer a question of kind "yes-no": those of the problems at hand."""
+        problems = next(iter(self._official.values()), [])
+        return problems[0].facts["options"] if problems else {"yes": "yes", "no": "no"}
 
     # ---------------------------------------------------------------- rows
 
@@ -246,3 +268,12 @@ def table_of(form: str, rest: str) -> TableTask:
 def _folded(answer: str) -> str:
     """An answer without regard to case, spacing, quotation marks and a closing full stop."""
     return " ".join(answer.split()).casefold().strip("\"'“”‘’. ")
+
+
+def _words_said(said: str, how: How) -> str | None:
+    """An answer in words, in what follows "the answer is" or stands in a box."""
+    if how == "bare" and len(said.split()) > _BARE_WORDS:
+        return None
+    if how == "phrase":
+        said = _CLAUSE_END.split(first_line(said))[0]
+    return said.strip().strip("*_`").strip() or None

@@ -207,6 +207,9 @@ def _json_lines(text: str, path: Path) -> Iterator[Row]:
                 yield from _json(text, path)
                 return
             raise ValueError(f"Line {at} of {path} is broken JSON; repair it or get the file again.") from None
+        if number == 1 and isinstance(fields, list) and _is_json(text):
+            yield from _json(text, path)
+            return
         yield _row(fields, number, f"Row {number}{f' (line {at})' if at != number else ''} of {path}")
 
 
@@ -235,7 +238,7 @@ def _table(value: Any, path: Path) -> Sequence[Any]:
             return [{"id": key, **fields} for key, fields in value.items()]
         if lists and not any(lists):
             return []
-        if len(lists) == len(value) > 1 and len({len(v) for v in lists}) == 1:
+        if not of_objects and len(lists) == len(value) > 1 and len({len(v) for v in lists}) == 1:
             return [dict(zip(value, cells, strict=True)) for cells in zip(*lists, strict=True)]
         if not of_objects and len(lists) < len(value):  # one row that was written without its brackets
             return [value]
