@@ -184,6 +184,16 @@ def test_gym_mistakes_are_answered_in_a_sentence(gsm):
         ReasoningGymTask("coin_flip", min_trials=3, max_trials=3).problems(50, split="train")
 
 
+@pytest.mark.parametrize("name", ["gsm_symbolic", "syllogism", "letter_counting"])
+def test_every_task_can_be_asked_to_think_and_is_told_so_last(name):
+    task = ReasoningGymTask(name)
+    problem = task.problems(1, seed=2)[0]
+    between = "\n" if "\n" in problem.question else " "
+    text = task.prompt(problem, "cot").text()
+    assert text == f"Question: {problem.question.strip()}{between}Let us think step by step.\nAnswer:"
+    assert task.grade(task.solution(problem, "cot"), problem) is Grade.CORRECT
+
+
 def test_importing_the_registry_loads_neither_library():
     program = (
         "import sys, srm_utils.tasks as t; t.task_names(); t.get_task('chain'); "

@@ -65,6 +65,8 @@ class ReasoningGymTask(Task):
     'correct'
     """
 
+    #: every task can be asked to think; only `gsm_symbolic` has worked solutions to show
+    styles = ("direct", "cot")
     difficulties = (1,)
 
     def __init__(self, dataset: str, **settings: Any) -> None:
@@ -75,7 +77,6 @@ class ReasoningGymTask(Task):
             raise ValueError(f"{clash.pop()!r} is not a setting here: seeds and sizes are given to `problems`.")
         self.dataset, self._settings = dataset, json.dumps(settings, sort_keys=True)
         self.name = f"reasoning-gym:{dataset}"
-        self.styles = ("direct", "cot") if dataset == GSM else ("direct",)
         _generator(dataset, self._settings, 0)  # bad settings should be told of here, not at the first problem
 
     def draw(self, rng: Random, difficulty: int = 1, templates: Templates = "train") -> Problem:
