@@ -405,6 +405,19 @@ def test_damaged_records_and_notebooks(tmp_path: Path):
         replace(PLAIN, extra={"model": object()}).to_record()
 
 
+def test_what_was_measured_in_another_world_is_a_finding_and_no_verdict():
+    bundled, real = claim(id="toy", margin=0.0), claim(id="real", margin=0.0, scope="transfer")
+    data = {"toy": grades(50, 0, 50), "real": grades(50, 0, 50)}
+    (found, judged) = judge([bundled, real], data, world="real")
+    assert found.verdict is None and judged.verdict == "supported"
+    assert judged == judge([real], {"real": data["real"]}, world="real")[0], "a finding takes no part in Holm's family"
+    assert "no verdict" in str(found) and "bundled world" in str(found) and "seen in" not in str(found)
+    result = PLAIN.with_verdict(found)
+    assert (result.claim_id, result.verdict, result.extra["finding"], result.value) == (None, None, "toy", 0.5)
+    assert "p_holm" not in result.extra and same(Result.from_record(result.to_record()), result)
+    assert [v.verdict for v in judge([bundled, real], data)] == ["supported", None]
+
+
 def test_with_verdict():
     (judged,) = judge([claim(id="gap", margin=0.0)], {"gap": grades(50, 0, 50)})
     result = PLAIN.with_verdict(judged)

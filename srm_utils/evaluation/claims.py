@@ -15,6 +15,7 @@ from srm_utils.evaluation.statistics import Estimate, Measurement, detectable_fr
 
 ClaimType = Literal["superiority", "non-inferiority", "equivalence", "trend"]
 Scope = Literal["mechanism", "effect", "transfer"]
+World = Literal["bundled", "real"]
 Verdict = Literal["supported", "contradicted", "inconclusive"]
 
 #: Fewer training seeds than this carry no verdict, whatever their interval says.
@@ -51,6 +52,11 @@ class Claim(BaseModel):
     scope: Scope
     seeds: StrictInt | None = Field(default=None, ge=MIN_SEEDS)
 
+    @property
+    def world(self) -> World:
+        """The world that its scope names: only a transfer is about a real model."""
+        return "real" if self.scope == "transfer" else "bundled"
+
     @model_validator(mode="after")
     def _room(self) -> Claim:
         if self.type in ("non-inferiority", "equivalence") and self.margin == 0:
@@ -62,21 +68,25 @@ class Claim(BaseModel):
 class ClaimVerdict:
     """A claim, its estimate with the interval that Holm allows it, and the verdict.
 
-    `p_value` is Holm-adjusted. `detectable` is the smallest distance from the margin that a repeat of this
-    size would see with 80 % power at this level; None unless inconclusive, and without a spread to judge by.
-    `reason` says what kept a verdict back, "" otherwise.
+    `verdict` is None where the claim is about another world than the one it was measured in: what was measured is
+    then a finding, with a 95 % interval. `p_value` is Holm-adjusted. `detectable` is the smallest distance from the
+    margin that a repeat of this size would see with 80 % power at this level; None unless inconclusive, and without a
+    spread to judge by. `reason` says what kept a verdict back, "" otherwise.
     """
 
     claim: Claim
-    verdict: Verdict
+    verdict: Verdict | None
     estimate: Estimate
     p_value: float
     detectable: float | None = None
     reason: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.claim.id}: {self.verdict} ({wording(self.claim.scope, self.verdict)}); "
         e = self.estimate
+        if self.verdict is None:
+            text = f"{self.claim.id}: a finding, no verdict (the claim is about the {self.claim.world} world); "
+            return text + f"{self.claim.metric} {e.value:+.3g} [{e.low:+.3g}, {e.high:+.3g}], n={e.n}"
+        text = f"{self.claim.id}: {self.verdict} ({wording(self.claim.scope, self.verdict)}); "
         text += f"{self.claim.metric} {e.value:+.3g} [{e.low:+.3g}, {e.high:+.3g}], margin {self.claim.margin:g}"
         if self.detectable is not None:
             text += f"; smallest detectable effect {self.detectable:.2g}"
@@ -109,7 +119,11 @@ def _side(claim: Claim, estimate: Estimate) -> Verdict:
 
 
 def judge(
-    claims: Sequence[Claim], measurements: Mapping[str, Measurement | ArrayLike], alpha: float = 0.05
+    claims: Sequence[Claim],
+    measurements: Mapping[str, Measurement | ArrayLike],
+    alpha: float = 0.05,
+    *,
+    world: World = "bundled",
 ) -> list[ClaimVerdict]:
     """Verdicts on the claims of one notebook, together: Holm keeps the chance of any wrong one at `alpha`.
 
@@ -117,6 +131,9 @@ def judge(
     seed_paired, slope, equal_cost) or a plain vector of differences, one per problem, or one per seed
     where the claim has `seeds`. A claim's p-value is the smallest error rate at which its interval
     gives a verdict, so the interval reported leaves the margin exactly when Holm rejects.
+
+    `world` is where the measurements were made. A claim that is about the other world gets no verdict and takes no
+    part in Holm's family: what was measured is a finding.
 
     Raises ValueError when claims and measurements do not match one to one, when claims come from
     several notebooks, and when a trend is given a plain vector.
@@ -131,13 +148,16 @@ def judge(
         raise ValueError("Holm's family is one notebook; judge the claims of each notebook on their own.")
     if not claims:
         return []
-    measured = [_measurement(c, measurements[c.id]) for c in claims]
-    p_values = [_p_value(c, m) for c, m in zip(claims, measured, strict=True)]
-    _, adjusted, levels = holm(p_values, alpha)
-    return [
-        _conclude(c, m, float(p), m.interval(float(level)))
-        for c, m, p, level in zip(claims, measured, adjusted, levels, strict=True)
-    ]
+    measured = {c.id: _measurement(c, measurements[c.id]) for c in claims}
+    family = [c for c in claims if c.world == world]
+    elsewhere = [c for c in claims if c.world != world]
+    found = {c.id: ClaimVerdict(c, None, measured[c.id].interval(1 - alpha), 1.0) for c in elsewhere}
+    if family:
+        _, adjusted, levels = holm([_p_value(c, measured[c.id]) for c in family], alpha)
+        for c, p, level in zip(family, adjusted, levels, strict=True):
+            m = measured[c.id]
+            found[c.id] = _conclude(c, m, float(p), m.interval(float(level)))
+    return [found[c.id] for c in claims]
 
 
 def _measurement(claim: Claim, value: Measurement | ArrayLike) -> Measurement:

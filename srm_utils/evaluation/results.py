@@ -54,13 +54,19 @@ class Result:
         return Estimate(self.value, self.low, self.high, self.n)
 
     def with_verdict(self, judged: ClaimVerdict) -> Result:
-        """The same measurement with a claim's own estimate and verdict (and the claim's metric)."""
+        """The same measurement with a claim's own estimate and verdict (and the claim's metric).
+
+        Without a verdict it is a finding about another world than the claim's: it names the claim in `extra` only.
+        """
         e = judged.estimate
-        extra = {**self.extra, "level": e.level, "p_holm": judged.p_value, "detectable": judged.detectable}
+        if judged.verdict is None:
+            extra = {**self.extra, "level": e.level, "finding": judged.claim.id}
+        else:
+            extra = {**self.extra, "level": e.level, "p_holm": judged.p_value, "detectable": judged.detectable}
         extra |= {"reason": judged.reason} if judged.reason else {}
         return replace(
             self,
-            claim_id=judged.claim.id,
+            claim_id=judged.claim.id if judged.verdict else None,
             metric=judged.claim.metric,
             value=e.value,
             low=e.low,

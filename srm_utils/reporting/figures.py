@@ -120,7 +120,8 @@ def differences(
     """Forest plot: one row a comparison, its interval, its margins as ticks, every seed as an open dot.
 
     Values are multiplied by `scale` (100 shows accuracy in points). Where `verdicts` gives a row one, it is
-    written at the right and said by the marker too: filled supported, crossed contradicted, open inconclusive.
+    written at the right and said by the marker too: filled supported, crossed contradicted, open inconclusive, a
+    pale diamond for a finding that no claim asks about.
     """
     _need(estimates)
     margins, seeds, verdicts = margins or {}, seeds or {}, verdicts or {}
@@ -130,8 +131,8 @@ def differences(
         for row, (name, e) in enumerate(estimates.items()):
             low, value, high = e.low * scale, e.value * scale, e.high * scale
             said = verdicts.get(name, "")
-            marker = {"contradicted": "X", "inconclusive": "o"}.get(said, "o")
-            face = "white" if said == "inconclusive" else INK
+            marker = {"contradicted": "X", "finding": "D"}.get(said, "o")
+            face = {"inconclusive": "white", "finding": FAINT}.get(said, INK)
             dots = [x * scale for x in seeds.get(name, ())]
             ax.plot(dots, [row + 0.22] * len(dots), "o", ms=4, mfc="none", mec=MUTED, mew=1, zorder=2)
             ax.plot([low, high], [row, row], color=INK, lw=2, solid_capstyle="butt", zorder=3)
@@ -166,12 +167,14 @@ def claims_figure(judged: Sequence[ClaimVerdict], *, title: str = "", **options:
     """
     margins: dict[str, tuple[float, ...]] = {}
     for v in judged:
+        if v.verdict is None:  # a finding in another world, where the claim asks for nothing
+            continue
         m = v.claim.margin
         margins[v.claim.id] = {"equivalence": (-m, m), "non-inferiority": (-m,)}.get(v.claim.type, (m,))
     return differences(
         {v.claim.id: v.estimate for v in judged},
         margins=margins,
-        verdicts={v.claim.id: v.verdict for v in judged},
+        verdicts={v.claim.id: v.verdict or "finding" for v in judged},
         title=title,
         **options,
     )
