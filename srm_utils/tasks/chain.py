@@ -10,8 +10,9 @@ from __future__ import annotations
 import re
 from random import Random
 
+from srm_utils.tasks.answers import STEPWISE_NUMBER
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
-from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number, slip
+from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, slip
 
 MAX_VALUE = 50
 MAX_CHANGE = 20
@@ -44,6 +45,7 @@ class ChainTask(Task):
     """
 
     name = "chain"
+    answers = STEPWISE_NUMBER
     styles = ("direct", "cot", "draft", "verbose", "plan", "decompose", "program", "tool", "check", "retry")
     difficulties = (1, 2, 3, 4, 5, 6)
     unseen_difficulties = (8, 10)
@@ -131,9 +133,6 @@ class ChainTask(Task):
         """The same question with every sentence drawn anew."""
         facts = problem.facts
         return _question(facts["start"], facts["changes"], facts["name"], facts["thing"], "train", rng)
-
-    def extract(self, text: str) -> str | None:
-        return extract_number(text)
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

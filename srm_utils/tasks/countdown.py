@@ -17,6 +17,7 @@ from functools import lru_cache
 from random import Random
 from typing import NamedTuple
 
+from srm_utils.tasks.answers import own_format
 from srm_utils.tasks.problem import Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import answer_sentence
 
@@ -49,7 +50,20 @@ _EVENT = re.compile(
     r"|\bBack to ([0-9]{1,6}(?:, [0-9]{1,6}){0,4})"
 )
 # Nothing that an expression is made of may follow: too long an answer is no answer, and neither is a decimal.
-_ANSWER = re.compile(rf"[Tt]he answer is ([-+*/()0-9 ]{{1,{MAX_ANSWER}}})(?![-+*/()0-9 ]|\.[0-9])")
+_ANSWER = re.compile(rf"([-+*/()0-9 ]{{1,{MAX_ANSWER}}})(?![-+*/()0-9 ]|\.[0-9])")
+
+
+def read_expression(said: str, whole: bool) -> str | None:
+    """The expression that a statement begins with, every inner part in brackets, larger operands of + and * first.
+
+    >>> read_expression("3*8 - 2 = 22", whole=False), read_expression("so 3 * 8", whole=False)
+    ('( 8 * 3 ) - 2', None)
+    """
+    found = _ANSWER.match(said)
+    if not found or (whole and said[found.end() :].strip(" .")) or not re.search(r"[-+*/]", found[1]) and whole:
+        return None
+    expression = _parse(found[1])
+    return None if expression is None else _show(_canonical(expression))
 
 
 class Move(NamedTuple):
@@ -75,6 +89,7 @@ class CountdownTask(Task):
     """
 
     name = "countdown"
+    answers = own_format("expression", "the expression, such as (3 + 5) * 2", read_expression)
     styles = ("direct", "cot", "draft", "search", "check", "retry")
     difficulties = (3, 4)
 
@@ -157,12 +172,6 @@ class CountdownTask(Task):
             steps.append(move.step)
             state = move.after
         return steps, at
-
-    def extract(self, text: str) -> str | None:
-        """The last stated expression, every inner part in brackets, larger operands of + and * first."""
-        found = _ANSWER.findall(text)
-        expression = _parse(found[-1]) if found else None
-        return None if expression is None else _show(_canonical(expression))
 
     def matches(self, answer: str, problem: Problem) -> bool:
         """Whether the expression uses every number exactly once and is worth the target."""

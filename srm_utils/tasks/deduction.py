@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
 
+from srm_utils.tasks.answers import YES_NO
 from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import NAMES, answer_sentence
 
@@ -36,7 +37,6 @@ _RULES = {
 }
 _FACTS = {"train": "{x} is {p}.", "held-out": "We know {x} is {p}."}
 _CLAIM = re.compile(r"(?<!know if )\b([A-Z][a-z]+) is (not )?([a-z]+)(?: if ([a-z]+))?(?=[.,;]|$)")
-_ANSWER = re.compile(r"the answer is (yes|no)\b", re.IGNORECASE)
 _UNKNOWN = re.compile(r"we do not know if ([A-Z][a-z]+) is ([a-z]+)")
 
 
@@ -50,6 +50,7 @@ class DeductionTask(Task):
     """
 
     name = "deduction"
+    answers = YES_NO
     styles = ("direct", "cot", "draft", "verbose", "check", "retry")
     difficulties: tuple[int, ...] = (1, 2, 3, 4)
     unseen_difficulties = (5, 6)
@@ -138,10 +139,6 @@ class DeductionTask(Task):
                 walk, at = rng.choice(wrong_turns)
                 return _proof(x, walk, not holds), at
         return _proof(x, path, not holds), len(path) - 1
-
-    def extract(self, text: str) -> str | None:
-        found = _ANSWER.findall(text)
-        return found[-1].lower() if found else None
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

@@ -13,8 +13,9 @@ import re
 from random import Random
 from typing import Any
 
+from srm_utils.tasks.answers import STEPWISE_NUMBER
 from srm_utils.tasks.problem import Problem, Prompt, StepCheck, Task, Templates
-from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, extract_number, slip
+from srm_utils.tasks.words import NAMES, THINGS, answer_sentence, apply, slip
 
 MAX_VALUE = 50
 
@@ -52,6 +53,7 @@ class GraphTask(Task):
     """
 
     name = "graph"
+    answers = STEPWISE_NUMBER
     styles = ("direct", "cot", "draft", "verbose", "plan", "decompose", "program", "tool", "check", "retry")
     difficulties = (1, 2, 3, 4)
     unseen_difficulties = (5, 6)
@@ -150,9 +152,6 @@ class GraphTask(Task):
                 return self.corrupt(problem, rng)
             steps.append(step)
         return steps, at
-
-    def extract(self, text: str) -> str | None:
-        return extract_number(text)
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

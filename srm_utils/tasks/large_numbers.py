@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from random import Random
 
+from srm_utils.tasks.answers import STEPWISE_NUMBER
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
-from srm_utils.tasks.words import answer_sentence, apply, extract_number
+from srm_utils.tasks.words import answer_sentence, apply
 
 _ASK = {
     "train": ("What is {e}?", "How much is {e}?"),
@@ -31,6 +32,7 @@ class LargeNumbersTask(Task):
     """
 
     name = "large-numbers"
+    answers = STEPWISE_NUMBER
     styles = ("direct", "cot", "draft", "program", "tool", "check")
     difficulties = (1, 2, 3)
     unseen_difficulties = (4,)
@@ -96,9 +98,6 @@ class LargeNumbersTask(Task):
             steps = _steps(start, changes, slip=(rng.randrange(len(gold)), off))
             if steps and steps[-1].rsplit(" ", 1)[1] != problem.answer:
                 return steps, next(i for i, (s, g) in enumerate(zip(steps, gold, strict=False)) if s != g)
-
-    def extract(self, text: str) -> str | None:
-        return extract_number(text)
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal
 
+from srm_utils.tasks.answers import AnswerFormat
+from srm_utils.tasks.grading import Found
 from srm_utils.tasks.grading.grade import Grade
 
 Split = Literal["train", "validation", "test", "confirm"]
@@ -161,6 +163,8 @@ class Task(ABC):
     difficulties: tuple[int, ...]
     #: a difficulty beyond training, for the unseen-depth test; None where there is none
     unseen_difficulties: tuple[int, ...] = ()
+    #: how an answer is asked for, found and counted; None where a task reads texts by an `extract` of its own
+    answers: AnswerFormat | None = None
 
     @abstractmethod
     def draw(self, rng: Random, difficulty: int, templates: Templates = "train") -> Problem:
@@ -170,9 +174,30 @@ class Task(ABC):
     def solution(self, problem: Problem, style: str, rng: Random | None = None) -> str:
         """A gold solution text in a style, ending in "The answer is X."."""
 
-    @abstractmethod
     def extract(self, text: str) -> str | None:
-        """The final answer stated in a text, normalised; None when there is none."""
+        """The answer that a text has stated, in canonical form; None when it has stated none.
+
+        This is for a text that may go on: what stands unmarked at its end is no answer yet (see `final`).
+        """
+        if self.answers is None:
+            raise NotImplementedError(f"Task {self.name!r} needs an answer format or an `extract` of its own.")
+        found = self.answers.find(text)
+        return found.answer if found else None
+
+    def found(self, text: str, problem: Problem | None = None) -> Found | None:
+        """The final answer of a finished text, in canonical form, and how it was found; None when there is none.
+
+        A problem tells what its options are.
+        """
+        if self.answers is None:
+            answer = self.extract(text)
+            return None if answer is None else Found(answer, "phrase")
+        return self.answers.final(text, problem.facts.get("options") if problem else None)
+
+    def final(self, text: str, problem: Problem | None = None) -> str | None:
+        """The final answer of a finished text, in canonical form: stated, or else standing unmarked at its end."""
+        found = self.found(text, problem)
+        return found.answer if found else None
 
     @abstractmethod
     def matches(self, answer: str, problem: Problem) -> bool:
@@ -184,7 +209,7 @@ class Task(ABC):
 
     def grade(self, text: str, problem: Problem) -> Grade:
         """Correct, wrong or unparsable; never raises on what a model wrote."""
-        answer = self.extract(text)
+        answer = self.final(text, problem)
         if answer is None:
             return Grade.UNPARSABLE
         return Grade.CORRECT if self.matches(answer, problem) else Grade.WRONG

@@ -4,8 +4,8 @@
 5 test, 6 confirm), so that a test sentence never had its numbers alone changed. Every other task is
 split by a hash of its question. Seeds of two splits come from disjoint ranges as well.
 
-Where an answer is read: reasoning-gym's `<answer>` tags if there are any, else the final answer as
-`srm_utils.tasks.grading.extract_final_answer` finds it; a text with neither is unparsable.
+Answers are read as they are written (`answers.VERBATIM`): the scorers compare characters. Only those of
+`gsm_symbolic` are numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from functools import lru_cache
 from random import Random
 from typing import Any
 
-from srm_utils.tasks.grading import extract_final_answer
+from srm_utils.tasks.answers import NUMBER, VERBATIM
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Problem, Split, Task, Templates, split_of
 from srm_utils.tasks.registry import nearest
 from srm_utils.tasks.words import answer_sentence
@@ -30,8 +30,6 @@ from srm_utils.tasks.words import answer_sentence
 GSM = "gsm_symbolic"
 MAX_ANSWER = 5_000  #: characters; a longer answer is wrong, since scorers are not bounded in time
 _SEEDS = 2**29  #: seeds a split
-
-_TAGGED = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 # These scorers hand the answer to Python's eval, or to sympy's reader, which ends in eval. Nothing a model
 # wrote is evaluated as code here: the first kind gives full marks to exact text only, so only that is
@@ -75,6 +73,7 @@ class ReasoningGymTask(Task):
             raise ValueError(f"reasoning-gym has no task {dataset!r}; {nearest(dataset, names)}.")
         if clash := {"seed", "size"} & settings.keys():
             raise ValueError(f"{clash.pop()!r} is not a setting here: seeds and sizes are given to `problems`.")
+        self.answers = NUMBER if dataset == GSM else VERBATIM
         self.dataset, self._settings = dataset, json.dumps(settings, sort_keys=True)
         self.name = f"reasoning-gym:{dataset}"
         _generator(dataset, self._settings, 0)  # bad settings should be told of here, not at the first problem
@@ -128,10 +127,6 @@ class ReasoningGymTask(Task):
             # A grid or a sentence does not read back from one line.
             final = answer_sentence(f"<answer>{problem.answer}</answer>")
         return "\n".join([*problem.steps, final]) if style == "cot" else final
-
-    def extract(self, text: str) -> str | None:
-        tagged = _TAGGED.findall(text)
-        return tagged[-1].strip() if tagged else extract_final_answer(text)
 
     def matches(self, answer: str, problem: Problem) -> bool:
         """Whether reasoning-gym's scorer gives full marks."""

@@ -15,6 +15,7 @@ from itertools import pairwise, zip_longest
 from random import Random
 from typing import Literal
 
+from srm_utils.tasks.answers import own_format
 from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, StepCheck, Task, Templates
 from srm_utils.tasks.words import answer_sentence
 
@@ -42,7 +43,20 @@ _ASK: dict[str, dict[str, tuple[str, ...]]] = {
 _NUMBERS = r"[0-9]{1,6}(?: [0-9]{1,6})*"
 _STEP = re.compile(rf"\b(Split|Sort|Merge) ({_NUMBERS}(?: and {_NUMBERS})*)(?:: ({_NUMBERS}))?")
 # Nothing that a list is made of may follow: too long an answer is no answer, and neither is a decimal.
-_ANSWER = re.compile(rf"[Tt]he answer is ((?:[0-9 ,\[\]]|and){{1,{MAX_ANSWER}}})(?![0-9 ,\[\]]|and|\.[0-9])")
+_ANSWER = re.compile(rf"((?:[0-9 ,\[\]]|and){{1,{MAX_ANSWER}}})(?![0-9 ,\[\]]|and|\.[0-9])")
+
+
+def read_lists(said: str, whole: bool) -> str | None:
+    """The list (or lists joined by "and") that a statement begins with, numbers parted by one space.
+
+    >>> read_lists("[26, 33] and [39, 71].", whole=True), read_lists("Sort 26 33", whole=False)
+    ('26 33 and 39 71', None)
+    """
+    found = _ANSWER.match(said)
+    if not found or (whole and said[found.end() :].strip(" .")):
+        return None
+    lists = [_list(_read(part)) for part in found[1].split("and")]
+    return " and ".join(part for part in lists if part) or None
 
 
 class SortingTask(Task):
@@ -54,6 +68,7 @@ class SortingTask(Task):
     'correct'
     """
 
+    answers = own_format("list", "the list, its numbers with spaces between them", read_lists)
     difficulties = (4, 8, 12)
     unseen_difficulties = (16,)
 
@@ -113,14 +128,6 @@ class SortingTask(Task):
         # The first step is the split, which nothing computes.
         at = rng.randrange(1, len(problem.steps))
         return _steps(problem.facts["numbers"], at, rng), at
-
-    def extract(self, text: str) -> str | None:
-        """The last stated list (or lists joined by "and"), numbers parted by one space."""
-        found = _ANSWER.findall(text)
-        if not found:
-            return None
-        lists = [_list(_read(part)) for part in found[-1].split("and")]
-        return " and ".join(part for part in lists if part) or None
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

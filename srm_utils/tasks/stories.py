@@ -12,8 +12,9 @@ import re
 from dataclasses import dataclass
 from random import Random
 
+from srm_utils.tasks.answers import NUMBER
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
-from srm_utils.tasks.words import answer_sentence, apply, extract_number
+from srm_utils.tasks.words import answer_sentence, apply
 
 MAX_NUMBER_OF_ONE_STEP = 15
 MAX_NUMBER = 25
@@ -114,6 +115,7 @@ class StoriesTask(Task):
     """
 
     name = "stories"
+    answers = NUMBER
     styles = ("direct", "cot", "tool", "program")
     difficulties = (1, 2, 3, 4)
     unseen_difficulties = (5, 6)
@@ -144,9 +146,6 @@ class StoriesTask(Task):
         if style == "program":
             return _program(problem)
         raise ValueError(f"Task {self.name!r} has no style {style!r}; choose one of {', '.join(self.styles)}.")
-
-    def extract(self, text: str) -> str | None:
-        return extract_number(text)
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

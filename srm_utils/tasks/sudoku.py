@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from itertools import permutations
 from random import Random
 
+from srm_utils.tasks.answers import own_format
 from srm_utils.tasks.problem import Problem, StepCheck, Task, Templates
 from srm_utils.tasks.words import answer_sentence
 
@@ -39,8 +40,20 @@ _ASK = {
     "held-out": ("Each row, column and box in the grid {g} needs 1 2 3 4. Fill every 0.",),
 }
 _FILL = re.compile(r"\b(?:Row ([1-4]) column|([1-4])) ([1-4]) is ([0-9])\b")
-_GRID = r"[0-9](?: [0-9]){3}(?:[;/,] ?[0-9](?: [0-9]){3}){3}"
-_ANSWER = re.compile(rf"[Tt]he answer is ({_GRID})(?! ?[0-9]|\.[0-9])")
+_ROW = r"[0-9](?:[ ,|]{1,3}[0-9]){3}"
+_GRID = re.compile(rf"\W{{0,3}}({_ROW}(?:[\s;/,|]{{1,6}}{_ROW}){{3}})(?![ ,]{{0,2}}[0-9]|\.[0-9])")
+
+
+def read_grid(said: str, whole: bool) -> str | None:
+    """The grid that a statement begins with, by rows.
+
+    >>> read_grid("1 2 3 4; 3 4 1 2; 2 1 4 3; 4 3 2 1.", whole=True)
+    '1 2 3 4; 3 4 1 2; 2 1 4 3; 4 3 2 1'
+    """
+    found = _GRID.match(said)
+    if not found or (whole and said[found.end() :].strip(" .|]")):
+        return None
+    return show([int(k) for k in re.findall(r"[0-9]", found[1])])
 
 
 class SudokuTask(Task):
@@ -53,6 +66,7 @@ class SudokuTask(Task):
     """
 
     name = "sudoku"
+    answers = own_format("grid", "the four rows of the grid, with semicolons between them", read_grid)
     styles = ("direct", "cot", "draft", "check", "retry")
     difficulties = (4, 6, 8)
     unseen_difficulties = (9, 10)
@@ -111,10 +125,6 @@ class SudokuTask(Task):
             grid[cell] = digit
             steps.append(_say(cell, digit, why))
         return steps, at
-
-    def extract(self, text: str) -> str | None:
-        found = _ANSWER.findall(text)
-        return show([int(k) for k in re.findall(r"[0-9]", found[-1])]) if found else None
 
     def matches(self, answer: str, problem: Problem) -> bool:
         return answer == problem.answer

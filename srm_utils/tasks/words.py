@@ -1,8 +1,7 @@
-"""Names and things that the word-problem worlds share, and how an answer is stated and read."""
+"""Names and things that the word-problem worlds share, and how an answer is stated (`answers` says how it is read)."""
 
 from __future__ import annotations
 
-import re
 from random import Random
 
 NAMES = (
@@ -12,9 +11,6 @@ NAMES = (
 
 THINGS = ("apples", "books", "cards", "coins", "eggs", "keys", "marbles", "pens", "shells", "stamps")
 
-# At most 40 digits and one look behind the number: linear in the text, whatever a model wrote.
-_NUMBER = re.compile(r"[Tt]he answer is (-?\d{1,40}(?:,\d{3}){0,12})(?!,?\d|\.\d)")
-
 
 def answer_sentence(answer: str | int) -> str:
     """The sentence every gold solution ends with.
@@ -23,16 +19,6 @@ def answer_sentence(answer: str | int) -> str:
     'The answer is 8.'
     """
     return f"The answer is {answer}."
-
-
-def extract_number(text: str) -> str | None:
-    """The last whole number stated as "The answer is N", without separators; None if none is.
-
-    >>> extract_number("5 + 3 = 8. The answer is 8.")
-    '8'
-    """
-    found = _NUMBER.findall(text)
-    return str(int(found[-1].replace(",", ""))) if found else None
 
 
 def apply(left: int, sign: str, right: int) -> int:

@@ -107,8 +107,7 @@ def find_choice(text: str, options: Mapping[str, str], only_stated: bool = False
     'B'
     """
     by_words = {words_of(words): letter for letter, words in options.items() if words_of(words)}
-    # yes, no and maybe are said, not lettered
-    letters = {letter: letter for letter in options} if set(by_words) != set(YES_NO) else {}
+    lettered = all(len(letter) == 1 for letter in options)  # yes, no and maybe are said, not lettered
 
     def read(said: str, how: How) -> str | None:
         if how == "phrase":
@@ -120,7 +119,7 @@ def find_choice(text: str, options: Mapping[str, str], only_stated: bool = False
         return _chosen(said, options, by_words)
 
     def more(text: str) -> Iterator[Statement]:
-        return _said(text) if letters else iter(())
+        return _said(text) if lettered else iter(())
 
     if only_stated:
         return stated(text, read, more)
@@ -224,7 +223,7 @@ def _is_whole(said: str, options: Mapping[str, str], by_words: Mapping[str, str]
 def _begins_with_choice(line: str, options: Mapping[str, str], by_words: Mapping[str, str]) -> str | None:
     """The choice of a first line that gives its reason behind it: "B) Beta blocker. It ...", "Yes, because ..."."""
     head = re.match(r"\W*(\w+)[,.:;!]", line)
-    if head and set(by_words) == set(YES_NO):
+    if head and all(len(letter) > 1 for letter in options):
         return by_words.get(head[1].casefold())
     sentence = re.split(r"(?<=[^A-J\W])[.;!?](?:\s|$)", line)[0]
     if _is_whole(sentence, options, by_words):

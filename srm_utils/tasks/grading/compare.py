@@ -223,7 +223,7 @@ def find_math(text: str, only_stated: bool = False) -> Found | None:
     r"""The final answer of a text and how it was found; with `only_stated`, what a text that goes on has stated.
 
     >>> find_math(r"So \boxed{12}."), find_math("3 * 6 = 18").how, find_math("3 * 6 = 18", only_stated=True)
-    (Found(answer='12', how='boxed'), 'bare', None)
+    (Found(answer='12', how='boxed'), 'equation', None)
     """
     return stated(text, read_math) if only_stated else final(text, read_math, closing_math)
 

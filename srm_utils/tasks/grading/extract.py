@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from srm_utils.tasks.grading.read import Named, Text, Unordered, parsed
+from srm_utils.tasks.grading.read import Named, Relation, Text, Unordered, parsed
 from srm_utils.tasks.grading.tokens import ANSWER_CHARACTERS, BOLD_PART, Refused
 from srm_utils.tasks.grading.units import UNFORGIVEN
 
@@ -305,6 +305,8 @@ def _is_bare(said: str) -> bool:
         answer = parsed(said)
     except Refused:
         return False
+    if "=" in said and not (isinstance(answer, (Named, Relation)) and " " not in getattr(answer, "name", "")):
+        return False  # a calculation, whose last side is read as such
     parts = answer.items if isinstance(answer, Unordered) else (answer,)
     return " " not in said or not any(isinstance(part, Text) for part in parts)
 
