@@ -9,13 +9,14 @@ import pytest
 from srm_utils.inference.beam_search import BeamSearch, RankedSamples
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.thoughts import Steps
-from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples, as_score, verdicts
+from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples, as_score
 from srm_utils.inference.voting import weighted
 from srm_utils.models import load_model
 from srm_utils.models.language_model import Scored
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.prompts import judge_step_prompt, verify_prompt
+from srm_utils.tasks.replies import family_check as verdicts
 from srm_utils.training.outcome_rewards import StepScores
 from srm_utils.training.process_rewards import RuleScorer, gold_labels
 

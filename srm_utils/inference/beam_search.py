@@ -27,6 +27,7 @@ from srm_utils.inference.thoughts import (
 from srm_utils.inference.voting import Answers
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Problem
+from srm_utils.tasks.steps import pieces
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -149,7 +150,7 @@ class RankedSamples:
         for search, group in zip(searches, groups, strict=True):
             search.cost += group_cost(group, model.flops_per_token)
             known: dict[str, Branch] = {}
-            kept.append([_in_steps(search.root, c, self.steps.end, known) for c in group])
+            kept.append([_in_steps(search.root, c, self.steps.mark(model), known) for c in group])
         # Where the last step's score stands for all, the others are not asked for.
         prefixes = kept if self.aggregate is last else [[b for end in ends for b in end.path] for ends in kept]
         rate(model, self.score, searches, prefixes, self.aggregate)
@@ -157,17 +158,15 @@ class RankedSamples:
         return [settle(search, ends) for search, ends in zip(searches, kept, strict=True)]
 
 
-def _in_steps(root: Branch, completion: Completion, end: str, known: dict[str, Branch]) -> Branch:
+def _in_steps(root: Branch, completion: Completion, mark: str, known: dict[str, Branch]) -> Branch:
     """A whole solution as a branch with its steps; its log-probability and tokens stand at the last one.
 
     `known` holds the branches of the problem by their text, so that solutions share their common beginning.
     """
-    *inner, rest = completion.text.split(end)
-    if not rest.strip() and inner:
-        inner, rest = inner[:-1], inner[-1] + end + rest
+    *inner, rest = pieces(completion.text, mark)
     branch = root
     for step in inner:
-        branch = known.setdefault(branch.text + step + end, Branch(step + end, branch))
+        branch = known.setdefault(branch.text + step, Branch(step, branch))
     whole = Branch(rest, branch, completion.logprob, len(completion.token_ids), ended=True)
     return known.setdefault(whole.text, whole)
 

@@ -12,15 +12,14 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.tasks.dialects import DECOMPOSE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
-
-#: Appended where a text ended without an answer (kojima2022large, section 3, second prompt).
-ANSWER_TRIGGER = "The answer is"
 
 
 @dataclass(frozen=True)
@@ -44,9 +43,9 @@ class Prompting:
         first = [group[0] for group in model.sample(prompts, 1, budget.max_new_tokens, temperature=0)]
         texts, costs = [c.text for c in first], [one_cost(c, model) for c in first]
         silent = [i for i, text in enumerate(texts) if self.task.extract(text) is None]
-        asked = [replace(prompts[i], prefill=f"{texts[i].strip()} {ANSWER_TRIGGER}") for i in silent]
-        for i, group in zip(silent, model.sample(asked, 1, 16, temperature=0), strict=True):
-            texts[i] = f"{texts[i].strip()} {ANSWER_TRIGGER}{group[0].text}"
+        asked = [replace(prompts[i], prefill=triggered(model, texts[i])) for i in silent]
+        for i, prompt, group in zip(silent, asked, model.sample(asked, 1, 16, temperature=0), strict=True):
+            texts[i] = prompt.prefill + newly(model, prompt.prefill, group[0])
             costs[i] += one_cost(group[0], model)
         return [
             attempt(self.task, p, self.task.extract(text), text, cost)
@@ -82,13 +81,14 @@ class LeastToMost:
         open_ = list(range(len(problems)))
         for turn in range(2 * self.max_questions):
             # Even turns end where the smaller question does, odd ones where its answer does.
-            mark = "?" if turn % 2 == 0 else "."
-            prompts = [replace(self.task.prompt(problems[i], "decompose"), prefill=texts[i]) for i in open_]
+            mark = "?" if turn % 2 == 0 else chat_of(model).step_mark
+            prompts = [replace(ask(model, DECOMPOSE, self.task, problems[i]), prefill=texts[i]) for i in open_]
             drawn = model.sample(prompts, 1, [left[i] for i in open_], temperature=0, stop=(mark,))
             going = []
             for i, (completion,) in zip(open_, drawn, strict=True):
-                ended = completion.finish_reason == "length" or completion.token_ids[-1] in model.end_ids
-                texts[i] += completion.text + ("" if ended else mark)
+                ended = not stopped(model, completion)
+                said = newly(model, texts[i], completion)
+                texts[i] += said if ended else marked(model, said, completion, mark)
                 costs[i] += one_cost(completion, model)
                 left[i] -= len(completion.token_ids)
                 if not ended and left[i] > 0 and self.task.extract(texts[i]) is None:
@@ -137,7 +137,9 @@ class ChainOfThoughtDecoding:
             answer = max(votes, key=lambda a: votes[a]) if votes else None
             # The prompt is read once for all branches; the certainty is read in a second pass and charged.
             cost = one_cost(drawn[mine[0]], model) + Cost.total(drawn[j].cost for j in mine[1:])
-            attempts.append(attempt(self.task, problem, answer, paths, cost + Cost.total(scored[j] for j in mine)))
+            unread = sum(self.task.extract(text) is None for text, _ in paths)
+            whole = cost + Cost.total(scored[j] for j in mine)
+            attempts.append(attempt(self.task, problem, answer, paths, whole, unread))
         return attempts
 
 
@@ -183,11 +185,18 @@ def answer_gaps(
 
 
 def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: Completion) -> int | None:
-    """Index of the first completion token after the last "The answer is"; None when no answer was stated."""
-    if task.extract(f"{prompt.prefill}{completion.text}") is None:
+    """Index of the first completion token of the stated answer; None when no answer was stated.
+
+    It follows the last "The answer is", or else it is where the answer was last written.
+    """
+    whole = f"{prompt.prefill}{completion.text}"
+    answer = task.extract(whole)
+    if answer is None:
         return None
     ids = list(completion.token_ids)
     for start in range(len(ids) - 1, -1, -1):
         if f"{prompt.prefill}{model.tokenizer.decode(ids[:start])}".endswith(ANSWER_TRIGGER):
             return start
-    return None
+    at = whole.rfind(answer)
+    lengths = (len(f"{prompt.prefill}{model.tokenizer.decode(ids[: n + 1])}") for n in range(len(ids)))
+    return next((n for n, length in enumerate(lengths) if length > at), None) if at >= 0 else None

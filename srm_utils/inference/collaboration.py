@@ -11,14 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.debate import sample_once
+from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.roles import Confidence
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.speculative_reasoning import Candidates, SpeculativeReasoning, Step, above, text_of
 from srm_utils.sampling.completion import Completion
+from srm_utils.tasks.dialects import FOLLOW, PLAN
 from srm_utils.tasks.problem import Problem, Task
-from srm_utils.tasks.prompts import follow_prompt, plan_prompt
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -45,8 +46,8 @@ class LargePlans:
     name: str = "large plans, small solves"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        plans = sample_once(model, [plan_prompt(p) for p in problems], budget.max_new_tokens, 0.0, 0)
-        asked = [follow_prompt(p, c.text) for p, c in zip(problems, plans, strict=True)]
+        plans = sample_once(model, [ask(model, PLAN, p) for p in problems], budget.max_new_tokens, 0.0, 0)
+        asked = [ask(self.small, FOLLOW, p, spoken(c.text)) for p, c in zip(problems, plans, strict=True)]
         solutions = sample_once(self.small, asked, budget.max_new_tokens, 0.0, 0)
         attempts = []
         for problem, plan, solution in zip(problems, plans, solutions, strict=True):

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.tasks.dialects import DEBATE
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import debate_prompt
+from srm_utils.tasks.steps import after_thought
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -59,7 +61,7 @@ class Debate:
         costs = [group_cost(group, model.flops_per_token) for group in drawn]
         for turn in range(1, self.rounds + 1 if agents > 1 else 1):
             asked = [
-                debate_prompt(problem, heard([c.text for c in trace[-1]], agent, self.hears))
+                ask(model, DEBATE, problem, heard([spoken(c.text) for c in trace[-1]], agent, self.hears))
                 for problem, trace in zip(problems, traces, strict=True)
                 for agent in range(agents)
             ]
@@ -67,10 +69,21 @@ class Debate:
             for i, trace in enumerate(traces):
                 trace.append(groups[i * agents : (i + 1) * agents])
                 costs[i] += Cost.total(one_cost(c, model) for c in trace[-1])
-        return [
-            attempt(self.task, p, self.vote([self.task.extract(c.text) for c in t[-1]], t[-1]), t, cost)
-            for p, t, cost in zip(problems, traces, costs, strict=True)
-        ]
+        attempts = []
+        for problem, trace, cost in zip(problems, traces, costs, strict=True):
+            answers = [[self.task.extract(c.text) for c in said] for said in trace]
+            unread = sum(row.count(None) for row in answers)
+            attempts.append(attempt(self.task, problem, self.vote(answers[-1], trace[-1]), trace, cost, unread))
+        return attempts
+
+
+def spoken(text: str) -> str:
+    """What others hear of a text: all of it but its thinking, which stays with the agent.
+
+    >>> spoken("<think>Is it 5?</think> It is 8."), spoken(" 5 + 3 = 8.")
+    (' It is 8.', ' 5 + 3 = 8.')
+    """
+    return after_thought(text)
 
 
 def heard(texts: Sequence[str], agent: int, hears: int) -> list[str]:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.thoughts import Thought
 from srm_utils.sampling.completion import Cost, group_cost
+from srm_utils.tasks.dialects import MEND, MERGE, SORT
 from srm_utils.tasks.problem import Problem, Prompt
-from srm_utils.tasks.sorting import SortingTask, mend_prompt, merge_prompt, score, sort_prompt
+from srm_utils.tasks.sorting import SortingTask, score
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -35,7 +37,7 @@ def fewest_errors(values: Sequence[int], numbers: Sequence[int]) -> float:
 class Part:
     """A vertex of the graph: the list that a try wrote, the numbers it stands for, and the parts it was made of.
 
-    `tries` are all that were made for this place, the kept one among them.
+    `tries` are all that were made for this place, the kept one among them; `unread` counts those that state no list.
     """
 
     values: tuple[int, ...]
@@ -43,6 +45,7 @@ class Part:
     score: float
     sources: tuple[Part, ...] = ()
     tries: tuple[Part, ...] = ()
+    unread: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class GraphOfThoughts:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         costs = [Cost() for _ in problems]
         parts = [(i, part) for i, p in enumerate(problems) for part in cut(p.facts["numbers"], self.part)]
-        sort = [(i, sort_prompt(part), tuple(part), ()) for i, part in parts]
+        sort = [(i, ask(model, SORT, part), tuple(part), ()) for i, part in parts]
         rows: list[list[Part]] = [[] for _ in problems]
         for (i, _), best in zip(parts, self.generate(model, sort, costs, budget), strict=True):
             rows[i].append(best)
@@ -81,7 +84,7 @@ class GraphOfThoughts:
             for i, pair in pairs:
                 rows[i].append(next(joined) if len(pair) == 2 else pair[0])
         return [
-            attempt(self.task, p, " ".join(map(str, row[0].values)) or None, thought_tree(p, row[0]), cost)
+            attempt(self.task, p, _listed(row[0].values), thought_tree(p, row[0]), cost, _unread(row[0]))
             for p, row, cost in zip(problems, rows, costs, strict=True)
         ]
 
@@ -89,18 +92,19 @@ class GraphOfThoughts:
         self, model: LanguageModel, pairs: Sequence[tuple[int, Part, Part]], costs: list[Cost], budget: Budget
     ) -> list[Part]:
         """Two kept parts become one; what is not right yet is mended."""
-        merge = [(i, merge_prompt(a.values, b.values), a.numbers + b.numbers, (a, b)) for i, a, b in pairs]
+        merge = [(i, ask(model, MERGE, a.values, b.values), a.numbers + b.numbers, (a, b)) for i, a, b in pairs]
         kept = self.generate(model, merge, costs, budget)
         for turn in range(1, self.refinements + 1):
             faulty = [at for at, part in enumerate(kept) if part.score < 0]
             mend = []
             for at in faulty:
                 i, a, b = pairs[at]
-                mend.append((i, mend_prompt(a.values, b.values, kept[at].values), *merge[at][2:]))
+                mend.append((i, ask(model, MEND, a.values, b.values, kept[at].values), *merge[at][2:]))
             for at, mended in zip(faulty, self.generate(model, mend, costs, budget, turn), strict=True):
                 best = max(kept[at], mended, key=lambda part: part.score)
                 tries = kept[at].tries + mended.tries
-                kept[at] = Part(best.values, best.numbers, best.score, best.sources, tries)
+                unread = kept[at].unread + mended.unread
+                kept[at] = Part(best.values, best.numbers, best.score, best.sources, tries, unread)
         return kept
 
     def generate(
@@ -121,8 +125,17 @@ class GraphOfThoughts:
             lists = [tuple(map(int, re.findall(r"\d+", self.task.extract(c.text) or ""))) for c in group]
             tries = tuple(Part(values, numbers, self.rank(values, numbers), sources) for values in dict.fromkeys(lists))
             best = max(tries, key=lambda part: part.score)
-            kept.append(Part(best.values, numbers, best.score, sources, tries))
+            kept.append(Part(best.values, numbers, best.score, sources, tries, lists.count(())))
         return kept
+
+
+def _listed(values: Sequence[int]) -> str | None:
+    return " ".join(map(str, values)) or None
+
+
+def _unread(part: Part) -> int:
+    """Tries for this part, and for those it was made of, that state no list."""
+    return part.unread + sum(map(_unread, part.sources))
 
 
 def cut(numbers: Sequence[int], part: int) -> list[list[int]]:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import chat_of, newly
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality, weighted
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.problem import Problem, Task
+from srm_utils.tasks.steps import pieces
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -65,15 +67,16 @@ class MutualConsistency:
             for i, solutions in enumerate(texts)
             for text in dict.fromkeys(solutions)
             if self.task.extract(text) is not None
-            for beginning in self.masked(problems[i], text)
+            for beginning in self.masked(problems[i], text, chat_of(model).step_mark)
         ]
         # The beginnings differ in length; equal ones are completed, and paid for, once.
         places = list(dict.fromkeys((i, beginning) for i, _, beginning in asked))
-        prompts = [self.partner.render(self.task.prompt(problems[i], self.style)) + b for i, b in places]
+        chat = chat_of(self.partner)
+        prompts = [chat.begun(self.partner.render(self.task.prompt(problems[i], self.style)), b) for i, b in places]
         groups = self.partner.sample(prompts, 1, budget.max_new_tokens, temperature=0)
         reached: dict[tuple[int, str], str | None] = {}
         for (i, beginning), group in zip(places, groups, strict=True):
-            reached[i, beginning] = self.task.extract(beginning + group[0].text)
+            reached[i, beginning] = self.task.extract(beginning + newly(self.partner, beginning, group[0]))
             costs[i] += group_cost(group, self.partner.flops_per_token)
         agreed: Counter[tuple[int, str]] = Counter()
         for i, text, beginning in asked:
@@ -89,12 +92,12 @@ class MutualConsistency:
         costs = [group_cost(group, model.flops_per_token) for group in groups]
         return [[c.text for c in group] for group in groups], costs
 
-    def masked(self, problem: Problem, text: str) -> list[str]:
-        """The beginnings of a solution that the partner is shown; none of a solution of one sentence.
+    def masked(self, problem: Problem, text: str, mark: str = ".") -> list[str]:
+        """The beginnings of a solution that the partner is shown; none of a solution of one step, which ends in `mark`.
 
         The draw depends on the problem, the text and the seed alone.
         """
-        sentences = [s + "." for s in text.rstrip().removesuffix(".").split(".")]
+        sentences = pieces(text.rstrip(), mark)
         rng = Random(f"{self.seed}/{problem.id}/{text}")
         if len(sentences) < 2:
             return []
@@ -113,7 +116,7 @@ class MutualConsistency:
         chosen = weighted(answers, [c.proposed * c.agreement for c in candidates])
         if chosen is None:
             chosen = plurality([self.task.extract(text) for text in texts])
-        return attempt(self.task, problem, chosen, candidates, cost)
+        return attempt(self.task, problem, chosen, candidates, cost, sum(self.task.extract(t) is None for t in texts))
 
 
 def met_by(search: MonteCarloTreeSearch) -> Propose:

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask, steps_by
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.debate import sample_once
+from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.speculative_reasoning import per_token
 from srm_utils.inference.verifiers import GenerativeVerifier
 from srm_utils.inference.voting import weighted
 from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.tasks.dialects import DEBATE, FOLLOW, PLAN
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import debate_prompt, follow_prompt, plan_prompt
-from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -42,8 +42,9 @@ class PlannerSolverVerifier:
 
     The first turn is greedy, later ones draw another plan and solution at `temperature`. A problem leaves once more
     than `threshold` of the verifier's `checks` (a `GenerativeVerifier`) say Yes, or after `budget.samples` turns, and
-    the answer is that of the turn the verifier liked best, the earliest of equals. The three are the model given to
-    `solve` unless `planner` or `verifier` name others. The trace is the list of `Turn`.
+    the answer is that of the turn the verifier liked best, the earliest of equals. A check that cannot be read passes
+    nothing. The three are the model given to `solve` unless `planner` or `verifier` name others. The trace is the list
+    of `Turn`.
     """
 
     task: Task
@@ -58,24 +59,26 @@ class PlannerSolverVerifier:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         planner, verifier = self.planner or model, self.verifier or model
         traces: list[list[Turn]] = [[] for _ in problems]
-        costs = [Cost() for _ in problems]
+        costs, unread = [Cost() for _ in problems], [0 for _ in problems]
         open_ = list(range(len(problems)))
         for turn in range(budget.samples):
             asked = [problems[i] for i in open_]
             how = (budget.max_new_tokens, self.temperature if turn else 0.0, self.seed + (turn << 32))
-            plans = sample_once(planner, [plan_prompt(p) for p in asked], *how)
-            ordered = [follow_prompt(p, c.text) for p, c in zip(asked, plans, strict=True)]
+            plans = sample_once(planner, [ask(planner, PLAN, p) for p in asked], *how)
+            ordered = [ask(model, FOLLOW, p, spoken(c.text)) for p, c in zip(asked, plans, strict=True)]
             solutions = sample_once(model, ordered, *how)
             # A solution without a step or an answer is none: the verifier is not asked.
             shown = [
                 i for i, (p, c) in enumerate(zip(asked, solutions, strict=True))
-                if steps_in(c.text, p) and self.task.extract(c.text) is not None
+                if steps_by(model, c.text, p) and self.task.extract(c.text) is not None
             ]  # fmt: skip
             checker = GenerativeVerifier(verifier, self.checks, seed=how[2])
             scored = checker.score([asked[i] for i in shown], [solutions[i].text for i in shown])
             checked = dict(zip(shown, scored, strict=True))
             chances = [checked[i].scores[-1] if i in checked else 0.0 for i in range(len(asked))]
             judged = [checked[i].cost if i in checked else Cost() for i in range(len(asked))]
+            for place, i in enumerate(open_):
+                unread[i] += checked[place].unparsed if place in checked else 1
             for i, plan, solution, chance, cost in zip(open_, plans, solutions, chances, judged, strict=True):
                 traces[i].append(Turn(plan.text, solution.text, chance))
                 costs[i] += one_cost(plan, planner) + one_cost(solution, model) + cost
@@ -84,8 +87,8 @@ class PlannerSolverVerifier:
                 break
         best = [max(trace, key=lambda t: t.chance) for trace in traces]
         return [
-            attempt(self.task, p, self.task.extract(b.solution), trace, cost)
-            for p, b, trace, cost in zip(problems, best, traces, costs, strict=True)
+            attempt(self.task, p, self.task.extract(b.solution), trace, cost, failed)
+            for p, b, trace, cost, failed in zip(problems, best, traces, costs, unread, strict=True)
         ]
 
 
@@ -149,24 +152,30 @@ class RoundTable:
         for turn in range(self.rounds + 1):
             said: dict[int, list[Speech]] = {i: [] for i in open_}
             for seat, agent in enumerate(table):
-                prompts = [self._prompt(problems[i], traces[i], seat) for i in open_]
+                prompts = [self._prompt(agent, problems[i], traces[i], seat) for i in open_]
                 for i, c in zip(open_, sample_once(agent, prompts, budget.max_new_tokens, 0.0, turn), strict=True):
                     said[i].append(Speech(agent.name, c.text, self.task.extract(c.text), self.confidence(c)))
                     costs[i] += one_cost(c, agent)
             for i in open_:
                 traces[i].append(said[i])
-            open_ = [i for i in open_ if len({s.answer for s in said[i]}) > 1]
+            # Two that state no answer have not agreed on one.
+            open_ = [i for i in open_ if len({s.answer for s in said[i]}) > 1 or said[i][0].answer is None]
             if not open_:
                 break
         return [
-            attempt(self.task, p, self._verdict(trace[-1]), trace, cost)
+            attempt(self.task, p, self._verdict(trace[-1]), trace, cost, _unread(trace))
             for p, trace, cost in zip(problems, traces, costs, strict=True)
         ]
 
-    def _prompt(self, problem: Problem, trace: list[list[Speech]], seat: int) -> Prompt:
+    def _prompt(self, agent: LanguageModel, problem: Problem, trace: list[list[Speech]], seat: int) -> Prompt:
         if not trace:
             return self.task.prompt(problem, self.style)
-        return debate_prompt(problem, [s.text for i, s in enumerate(trace[-1]) if i != seat])
+        return ask(agent, DEBATE, problem, [spoken(s.text) for i, s in enumerate(trace[-1]) if i != seat])
 
     def _verdict(self, said: Sequence[Speech]) -> str | None:
         return weighted([s.answer for s in said], [self.weight(s.confidence) for s in said])
+
+
+def _unread(trace: Sequence[Sequence[Speech]]) -> int:
+    """Speeches of all rounds that state no answer."""
+    return sum(speech.answer is None for said in trace for speech in said)

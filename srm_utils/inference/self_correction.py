@@ -13,44 +13,42 @@ argument, and that is what parts the methods:
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt
-from srm_utils.inference.verifiers import verdicts
+from srm_utils.inference.thoughts import says
 from srm_utils.sampling.completion import Cost, group_cost
+from srm_utils.tasks.dialects import CRITICISE, JUDGE_SOLUTION, REMEMBER, REVISE, VERIFY, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import (
-    critique_prompt,
-    judge_solution_prompt,
-    remember_prompt,
-    revise_prompt,
-    verify_prompt,
-)
-from srm_utils.tasks.steps import steps_in
+from srm_utils.tasks.prompts import judge_solution_prompt
+from srm_utils.tasks.replies import NOTHING_WRONG, Check, family_verdict, plain_check, verdict
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
-#: What a critic says of a solution that it leaves as it is.
-NOTHING_WRONG = "Nothing is wrong."
-#: The same in other models' words.
-_NOTHING = re.compile(r"\bnothing (?:is |seems )?wrong\b|\bno (?:errors?|mistakes?)\b", re.IGNORECASE)
+#: What the author is told where a check could not be read: neither that it is right nor that it is wrong.
+UNREAD = "Check every step again."
 
 # ---------------------------------------------------------------- what is wrong with it?
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What was found of one solution: whether it may stay, what its author is told, and what finding it took."""
+    """What was found of one solution: whether it may stay, what its author is told, and what finding it took.
+
+    `unparsed` counts the replies that could not be read. A review that rests on none that could be read is not
+    content, and names no error either: it tells the author to check, or what the critic said.
+    """
 
     content: bool
     text: str
     cost: Cost = Cost()
+    unparsed: int = 0
 
 
 #: Reviews one solution text a problem, in a batch; the model is the one that wrote them. Any plain function of this
@@ -60,23 +58,31 @@ Critic = Callable[[Sequence[Problem], Sequence[str], "LanguageModel"], list[Revi
 
 @dataclass(frozen=True)
 class ModelCritic:
-    """Asks for the first wrong step, the author itself or another `model`, and believes what it says."""
+    """Asks for the first wrong step, the author itself or another `model`, and believes what it says.
+
+    The author is told what the critic said, in its own words. A reply that neither names an error nor says that nothing
+    is wrong does not approve; it is passed on, and counted.
+    """
 
     model: LanguageModel | None = None
     max_new_tokens: int = 48
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str], model: LanguageModel) -> list[Review]:
         critic = self.model or model
-        prompts = [critique_prompt(p, steps_in(text, p)) for p, text in zip(problems, texts, strict=True)]
-        said = [group[0] for group in critic.sample(prompts, 1, self.max_new_tokens, temperature=0)]
-        return [Review(_NOTHING.search(c.text) is not None, c.text.strip(), one_cost(c, critic)) for c in said]
+        prompts = [ask(critic, CRITICISE, p, steps_by(critic, t, p)) for p, t in zip(problems, texts, strict=True)]
+        reviews = []
+        for (c,) in critic.sample(prompts, 1, self.max_new_tokens, temperature=0):
+            content = CRITICISE.read(chat_of(critic).dialect, c.text).content
+            reviews.append(Review(content is True, c.text.strip(), one_cost(c, critic), int(content is None)))
+        return reviews
 
 
 @dataclass(frozen=True)
 class CheckingCritic:
     """Has every step worked out beside the one shown, and names the first that differs (zhang2025generative).
 
-    A small model that is asked at once what is wrong guesses; with the check written down it only has to read.
+    A small model that is asked at once what is wrong guesses; with the check written down it only has to read. A check
+    that cannot be read approves of nothing and names no step: the author is told to check again.
     """
 
     model: LanguageModel | None = None
@@ -84,28 +90,22 @@ class CheckingCritic:
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str], model: LanguageModel) -> list[Review]:
         critic = self.model or model
-        shown = [steps_in(text, p) for p, text in zip(problems, texts, strict=True)]
-        prompts = [verify_prompt(p, steps) for p, steps in zip(problems, shown, strict=True)]
-        said = [group[0] for group in critic.sample(prompts, 1, self.max_new_tokens, temperature=0)]
+        dialect = chat_of(critic).dialect
+        shown = [steps_by(critic, text, p) for p, text in zip(problems, texts, strict=True)]
+        prompts = [ask(critic, VERIFY, p, steps) for p, steps in zip(problems, shown, strict=True)]
         reviews = []
-        for steps, c in zip(shown, said, strict=True):
-            judged, whole = verdicts(c.text)
-            # A check that breaks off has found nothing, and vouches for nothing it did not reach.
-            at = next((i for i, right in enumerate(judged[: len(steps)]) if not right), None)
-            text = NOTHING_WRONG if at is None else f"Step {at + 1} is wrong: {steps[at]}."
-            reviews.append(Review(at is None and whole is not False, text, one_cost(c, critic)))
+        for steps, (c,) in zip(shown, critic.sample(prompts, 1, self.max_new_tokens, temperature=0), strict=True):
+            check: Check = VERIFY.read(dialect, c.text)
+            at = next((i for i, right in enumerate(check.steps[: len(steps)]) if not right), None)
+            # A check of the family's that breaks off has found nothing in what it reached, and lets it stand. In plain
+            # English only the verdict on the whole approves.
+            content = check.whole is True or (dialect == "family" and check.whole is None and check.read)
+            if at is not None:
+                text = f"Step {at + 1} is wrong: {steps[at]}."
+            else:
+                text = NOTHING_WRONG if check.read and (content or dialect == "family") else UNREAD
+            reviews.append(Review(content and at is None, text, one_cost(c, critic), int(not check.read)))
         return reviews
-
-
-def says_yes(text: str) -> bool:
-    """Whether a verdict is yes: its first word where that is yes or no, else the last of these words in it.
-
-    >>> says_yes("Yes, it is."), says_yes("8 + 5 = 13, right. Yes."), says_yes("8 + 5 = 13 told 14 wrong. No.")
-    (True, True, False)
-    """
-    words = re.findall(r"[a-z]+", text.lower())
-    said = [w for w in words if w in ("yes", "no")]
-    return bool(said) and (said[0] if words[0] == said[0] else said[-1]) == "yes"
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,9 @@ class ModelVerifier:
     """Asks for a verdict on the whole solution, the author itself or another `model`; content at a share of "Yes".
 
     `ask` is `judge_solution_prompt`, or `verify_prompt` for a verdict after working out every step
-    (zhang2025generative). One sample is greedy; more are drawn at temperature 1 and counted.
+    (zhang2025generative), each in the model's dialect. One sample is greedy; more are drawn at temperature 1 and
+    counted. An instruct model asked once to judge is not sampled: P(Yes) is weighed against P(No). A verdict that
+    cannot be read is no Yes; where none can be read, the author is not told that the answer is wrong.
     """
 
     task: Task
@@ -126,14 +128,33 @@ class ModelVerifier:
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str], model: LanguageModel) -> list[Review]:
         judge = self.model or model
-        prompts = [self.ask(p, steps_in(text, p)) for p, text in zip(problems, texts, strict=True)]
+        dialect = chat_of(judge).dialect
+        make = in_dialect(self.ask, dialect)
+        prompts = [make(p, steps_by(judge, text, p)) for p, text in zip(problems, texts, strict=True)]
+        if dialect == "instruct" and self.samples == 1 and make is JUDGE_SOLUTION.prompts["instruct"]:
+            chances, costs = says(judge, problems, prompts)
+            rows = zip(texts, chances, costs, strict=True)
+            return [_verdict(self.task, text, chance >= self.threshold, cost) for text, chance, cost in rows]
         heat = 0.0 if self.samples == 1 else 1.0
         groups = judge.sample(prompts, self.samples, self.max_new_tokens, temperature=heat, seed=self.seed)
         reviews = []
         for group, text in zip(groups, texts, strict=True):
-            share = sum(says_yes(c.text) for c in group) / len(group)
-            reviews.append(_verdict(self.task, text, share >= self.threshold, group_cost(group, judge.flops_per_token)))
+            said = [_whole(c.text, dialect) for c in group]
+            share, unread = said.count(True) / len(group), said.count(None)
+            cost = group_cost(group, judge.flops_per_token)
+            review = _verdict(self.task, text, share >= self.threshold, cost)
+            if unread == len(group) and not review.content and self.task.extract(text) is not None:
+                review = replace(review, text=UNREAD)
+            reviews.append(replace(review, unparsed=unread))
         return reviews
+
+
+def _whole(text: str, dialect: str) -> bool | None:
+    """The verdict on the whole solution in a reply, with or without a check of every step before it."""
+    if dialect == "family":
+        return family_verdict(text)
+    check = plain_check(text)
+    return check.whole if check.steps else verdict(text)
 
 
 @dataclass(frozen=True)
@@ -176,7 +197,8 @@ class Verified:
         found = self.critic([problems[i] for i in wrong], [texts[i] for i in wrong], model) if wrong else []
         for i, review in zip(wrong, found, strict=True):
             text = reviews[i].text if review.content else review.text
-            reviews[i] = Review(False, text, reviews[i].cost + review.cost)
+            unread = reviews[i].unparsed + review.unparsed
+            reviews[i] = Review(False, text, reviews[i].cost + review.cost, unread)
         return reviews
 
 
@@ -196,7 +218,8 @@ class Version:
 class SelfCorrection:
     """Writes, has it reviewed, and writes again in the light of the review, up to `rounds` times.
 
-    With `stop` a version that the critic is content with is final; without, every round rewrites every problem. Only
+    With `stop` a version that the critic is content with is final; a review that could not be read is not content, and
+    the problem is written again. Without `stop` every round rewrites every problem. Only
     the last version and its review are shown, not the whole history of madaan2023selfrefine's equation 4. With 0
     rounds it is one sample. All problems advance together; `budget.max_new_tokens` limits each version. The
     attempt's trace is its list of `Version`s.
@@ -216,7 +239,7 @@ class SelfCorrection:
             if not versions:
                 return self.task.prompt(problem, self.style)
             last = versions[-1]
-            return revise_prompt(problem, steps_in(last.text, problem), last.review.text)
+            return ask(model, REVISE, problem, steps_by(model, last.text, problem), last.review.text)
 
         return _versions(self, self.rounds, prompt, self.stop, problems, model, budget)
 
@@ -244,7 +267,7 @@ class Reflexion:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         def prompt(problem: Problem, versions: Sequence[Version]) -> Prompt:
             notes = [v.review.text for v in versions]
-            return remember_prompt(problem, notes[len(notes) - min(self.memory, len(notes)) :])
+            return ask(model, REMEMBER, problem, notes[len(notes) - min(self.memory, len(notes)) :])
 
         return _versions(self, self.trials - 1, prompt, True, problems, model, budget)
 
@@ -281,7 +304,9 @@ def _versions(
 
 def _attempt(task: Task, problem: Problem, versions: list[Version]) -> Attempt:
     spent = Cost.total([v.cost for v in versions] + [v.review.cost for v in versions if v.review])
-    return attempt(task, problem, task.extract(versions[-1].text), versions, spent)
+    answer = task.extract(versions[-1].text)
+    unread = sum(v.review.unparsed for v in versions if v.review) + (answer is None)
+    return attempt(task, problem, answer, versions, spent, unread)
 
 
 def stopped_after(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt], versions: int) -> list[Attempt]:

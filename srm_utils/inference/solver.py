@@ -32,7 +32,9 @@ class Attempt:
     """A solver's final answer to one problem: its grade, how it was reached, and what it took.
 
     `answer` is None when the solver found none. `trace` is a list or a tree of thoughts, whatever
-    the technique's own viewer draws. `cost` holds every model call, verifiers' and teachers' too.
+    the technique's own viewer draws. `cost` holds every model call, verifiers' and teachers' too. `unparsed` counts the
+    replies that had to be read and could not be: solutions without an answer, verdicts that are neither yes nor no,
+    critiques that name no step, messages without a message. Such a reply never counts as agreement.
     """
 
     problem_id: str
@@ -40,6 +42,7 @@ class Attempt:
     grade: Grade
     trace: object
     cost: Cost
+    unparsed: int = 0
 
 
 class Solver(Protocol):
@@ -54,8 +57,15 @@ class Solver(Protocol):
     def solve(self, problems: Sequence[Problem], model: Any, budget: Budget) -> list[Attempt]: ...
 
 
-def attempt(task: Task, problem: Problem, answer: str | None, trace: object, cost: Cost) -> Attempt:
-    """An `Attempt` whose extracted answer the task grades; None is unparsable."""
+def attempt(
+    task: Task, problem: Problem, answer: str | None, trace: object, cost: Cost, unparsed: int | None = None
+) -> Attempt:
+    """An `Attempt` whose extracted answer the task grades; None is unparsable.
+
+    `unparsed` is the number of replies that could not be read; by default the final reply alone counts.
+    """
+    unread = int(answer is None) if unparsed is None else unparsed
     if answer is None:
-        return Attempt(problem.id, None, Grade.UNPARSABLE, trace, cost)
-    return Attempt(problem.id, answer, Grade.CORRECT if task.matches(answer, problem) else Grade.WRONG, trace, cost)
+        return Attempt(problem.id, None, Grade.UNPARSABLE, trace, cost, unread)
+    grade = Grade.CORRECT if task.matches(answer, problem) else Grade.WRONG
+    return Attempt(problem.id, answer, grade, trace, cost, unread)

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.debate import sample_once
+from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.sampling.completion import Cost
 from srm_utils.tasks.deduction import SplitEvidenceTask
+from srm_utils.tasks.dialects import MESSAGE
 from srm_utils.tasks.problem import Problem
 
 if TYPE_CHECKING:
@@ -29,9 +31,9 @@ class Exchange:
     """Agents 0 and 1 write in turn, at most `messages` in all; then the one whose turn it is must answer.
 
     The task's own budget is the number of facts in a message: what goes beyond it is not sent, and neither is what an
-    agent thinks before its message. With no message at all this is agent 0 alone with its half. The agents are the
-    model given to `solve`, or agent 1 is `other`. All problems advance together.
-    The trace holds each turn as it was written, the last one the answer.
+    agent thinks before its message; of a turn without a message nothing is sent. With no message at all this is agent 0
+    alone with its half. The agents are the model given to `solve`, or agent 1 is `other`. All problems advance
+    together. The trace holds each turn as it was written, the last one the answer.
     """
 
     task: SplitEvidenceTask
@@ -56,9 +58,7 @@ class Exchange:
             agent = turn % 2
             speaker = self.other if agent == 1 and self.other is not None else model
             prompts = [
-                self.task.agent_prompt(
-                    problems[i], agent, [self.task.sent(text) for _, text in traces[i]], final=turn == self.messages
-                )
+                ask(speaker, MESSAGE, self.task, problems[i], agent, self._sent(traces[i]), turn == self.messages)
                 for i in open_
             ]
             drawn = sample_once(speaker, prompts, budget.max_new_tokens, self.temperature, self.seed + (turn << 32))
@@ -69,9 +69,17 @@ class Exchange:
             if not open_:
                 break
         return [
-            attempt(self.task, p, self.task.extract(trace[-1][1]), trace, cost)
+            attempt(self.task, p, self.task.extract(trace[-1][1]), trace, cost, self._unread(trace))
             for p, trace, cost in zip(problems, traces, costs, strict=True)
         ]
+
+    def _sent(self, trace: Sequence[Turn]) -> list[str]:
+        return [self.task.sent(spoken(text)) for _, text in trace]
+
+    def _unread(self, trace: Sequence[Turn]) -> int:
+        """Turns that hold neither a message nor an answer: nothing of them is sent."""
+        texts = [text for _, text in trace]
+        return sum(not m and self.task.extract(t) is None for m, t in zip(self._sent(trace), texts, strict=True))
 
 
 def facts_sent(task: SplitEvidenceTask, trace: Sequence[Turn]) -> int:

@@ -16,16 +16,32 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from srm_utils.inference.chain_of_thought import ANSWER_TRIGGER, one_cost
+from srm_utils.inference.asking import (
+    ANSWER_TRIGGER,
+    answer_stop,
+    answer_tokens,
+    ask,
+    at_once,
+    chat_of,
+    marked,
+    newly,
+    stopped,
+    thought_out,
+    triggered,
+)
+from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.tasks.dialects import BUDGET, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import AGAIN, budget_prompt
+from srm_utils.tasks.prompts import AGAIN
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
+#: What other models than the family's go on after; the paper's own word.
+WAIT = "Wait,"
 #: Tokens that a forced answer may take.
 ANSWER_TOKENS = 48
 
@@ -33,9 +49,9 @@ ANSWER_TOKENS = 48
 def forced_answers(
     prompts: Sequence[Prompt], texts: Sequence[str], model: LanguageModel, tokens: int = ANSWER_TOKENS
 ) -> list[Completion]:
-    """What the model gives, greedily, when each text is made to go on with "The answer is"."""
-    asked = [replace(p, prefill=f"{t.strip()} {ANSWER_TRIGGER}") for p, t in zip(prompts, texts, strict=True)]
-    return [group[0] for group in model.sample(asked, 1, tokens, temperature=0, stop=(".",))]
+    """What the model gives, greedily, when each text is made to go on with "The answer is"; read it with `at_once`."""
+    asked = [replace(p, prefill=triggered(model, t)) for p, t in zip(prompts, texts, strict=True)]
+    return [group[0] for group in model.sample(asked, 1, tokens, temperature=0, stop=answer_stop(model))]
 
 
 # ---------------------------------------------------------------- cut, or "Wait."
@@ -45,6 +61,8 @@ def forced_answers(
 class BudgetForcing:
     """Thinks for at most `budget.max_new_tokens`, and again after "Wait." each time it would stop, `waits` times.
 
+    A model that thinks between tags would stop at its closing tag: the tag is withheld until the thinking is over, then
+    written for it. Other models would stop at the end of their text.
     Where the limit falls before an answer, one is forced (muennighoff2025s1, section 3.1). The limit holds for all the
     thinking of a problem; a forced answer comes on top. `prompt` makes the prompt, by default the chain-of-thought
     style's; a model that learnt to go on after "Wait." under another instruction needs that one. The trace is the text.
@@ -61,7 +79,10 @@ class BudgetForcing:
         return f"budget forcing, {self.waits} waits" if self.waits else "budget forcing"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        prompts = [(self.prompt or self.task.prompt)(p) for p in problems]
+        chat = chat_of(model)
+        make = in_dialect(self.prompt or self.task.prompt, chat.dialect)
+        prompts = [make(p) for p in problems]
+        tags = chat.tags if chat.thinking is not False else None
         texts, costs = ["" for _ in problems], [Cost() for _ in problems]
         left = [min(budget.max_new_tokens, self._room(model, prompt)) for prompt in prompts]
         open_ = list(range(len(problems)))
@@ -69,25 +90,43 @@ class BudgetForcing:
             asked = [replace(prompts[i], prefill=texts[i]) if turn else prompts[i] for i in open_]
             limits = [left[i] for i in open_]
             seed = self.seed + (turn << 32)
-            for i, (c,) in zip(
-                open_, model.sample(asked, 1, limits, temperature=self.temperature, seed=seed), strict=True
-            ):
-                texts[i] = f"{texts[i]} {c.text.strip()}".strip()
+            closing = (tags[1],) if tags else ()
+            drawn = model.sample(asked, 1, limits, temperature=self.temperature, stop=closing, seed=seed)
+            for i, (c,) in zip(open_, drawn, strict=True):
+                texts[i] = self._joined(model, texts[i], c)
                 costs[i] += one_cost(c, model)
                 left[i] = 0 if c.finish_reason == "length" else left[i] - len(c.token_ids)
             open_ = [i for i in open_ if left[i] > 0]
             if turn == self.waits or not open_:
                 break
             for i in open_:
-                texts[i] = f"{texts[i]} {AGAIN}"
+                texts[i] = f"{texts[i]} {AGAIN}" if chat.dialect == "family" else f"{texts[i].rstrip()}\n{WAIT}"
+        if tags:
+            self._answer_after_thought(model, prompts, texts, costs)
         silent = [i for i, text in enumerate(texts) if self.task.extract(text) is None]
         forced = forced_answers([prompts[i] for i in silent], [texts[i] for i in silent], model) if silent else []
         for i, c in zip(silent, forced, strict=True):
-            texts[i] = f"{texts[i]} {ANSWER_TRIGGER} {c.text.strip()}.".strip()
+            texts[i] = f"{thought_out(model, texts[i])} {at_once(model, c)}".strip()
             costs[i] += one_cost(c, model)
         return [
             attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
         ]
+
+    def _joined(self, model: LanguageModel, text: str, completion: Completion) -> str:
+        if chat_of(model).dialect == "family":
+            return f"{text} {completion.text.strip()}".strip()
+        return text + newly(model, text, completion)
+
+    def _answer_after_thought(
+        self, model: LanguageModel, prompts: Sequence[Prompt], texts: list[str], costs: list[Cost]
+    ) -> None:
+        """Closes every thought that is still open, and lets the model write what it says after it."""
+        closed = [thought_out(model, text) for text in texts]
+        due = [i for i, text in enumerate(texts) if closed[i] != text]
+        asked = [replace(prompts[i], prefill=closed[i]) for i in due]
+        for i, (c,) in zip(due, model.sample(asked, 1, 2 * ANSWER_TOKENS, temperature=0) if due else [], strict=True):
+            texts[i] = closed[i] + newly(model, closed[i], c)
+            costs[i] += one_cost(c, model)
 
     def _room(self, model: LanguageModel, prompt: Prompt) -> int:
         """How many tokens can be thought before the model is full: "Wait." and a forced answer take some too."""
@@ -146,7 +185,8 @@ def stable(times: int) -> Exit:
 class EarlyExit:
     """Thinks step by step, greedily, and asks for the answer before the first step and after every one.
 
-    It stops when `exit` says so, with the probe's answer, or when the chain states its own. A step ends at `boundary`.
+    It stops when `exit` says so, with the probe's answer, or when the chain states its own. A step ends at `boundary`,
+    by default the step mark of the model's chat.
     Every step and every probe reads the text again, and the cost says so; `Probe.thought` counts the thinking alone.
     All problems advance together. The trace is the list of `Probe`s; the last one holds the answer given.
     """
@@ -154,7 +194,7 @@ class EarlyExit:
     task: Task
     exit: Exit
     style: str = "cot"
-    boundary: str = "."
+    boundary: str | None = None
     name: str = "early exit"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
@@ -163,20 +203,22 @@ class EarlyExit:
         probes: list[list[Probe]] = [[] for _ in problems]
         ended: set[int] = set()
         open_ = list(range(len(problems)))
+        mark = self.boundary if self.boundary is not None else chat_of(model).step_mark
         while open_:
             guesses = forced_answers([prompts[i] for i in open_], [texts[i] for i in open_], model)
             for i, c in zip(open_, guesses, strict=True):
                 costs[i] += one_cost(c, model)
-                answer = self.task.extract(f"{ANSWER_TRIGGER} {c.text.strip()}.")
-                sure = math.exp(c.logprob / max(len(c.logprobs), 1))
+                answer = self.task.extract(at_once(model, c))
+                held = c.logprobs[: answer_tokens(model, c)]
+                sure = math.exp(sum(held) / max(len(held), 1))
                 probes[i].append(Probe(texts[i], answer, sure, thought[i], costs[i]))
             open_ = [i for i in open_ if i not in ended and not self.exit(probes[i])]
             asked = [replace(prompts[i], prefill=texts[i]) for i in open_]
             limits = [budget.max_new_tokens - thought[i] for i in open_]
-            drawn = model.sample(asked, 1, limits, temperature=0, stop=(self.boundary,)) if open_ else []
+            drawn = model.sample(asked, 1, limits, temperature=0, stop=(mark,)) if open_ else []
             for i, (c,) in zip(open_, drawn, strict=True):
-                going = c.finish_reason == "stop" and c.token_ids[-1] not in model.end_ids
-                texts[i] += c.text + (self.boundary if going else "")
+                going, said = stopped(model, c), newly(model, texts[i], c)
+                texts[i] += marked(model, said, c, mark) if going else said
                 costs[i] += one_cost(c, model)
                 thought[i] += len(c.token_ids)
                 if not going or thought[i] >= budget.max_new_tokens:
@@ -207,7 +249,8 @@ def never(probes: Sequence[Probe]) -> bool:
 
 
 def _at(task: Task, problem: Problem, probes: list[Probe]) -> Attempt:
-    return attempt(task, problem, probes[-1].answer, probes, probes[-1].cost)
+    unread = sum(p.answer is None for p in probes)
+    return attempt(task, problem, probes[-1].answer, probes, probes[-1].cost, unread)
 
 
 def outcome_efficiency(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt]) -> list[float]:
@@ -244,14 +287,16 @@ class NoThinking:
     name: str = "no thinking"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        prompts = [replace(self.task.prompt(p, self.style), prefill=ANSWER_TRIGGER) for p in problems]
+        prompts = [replace(self.task.prompt(p, self.style), prefill=triggered(model, "")) for p in problems]
         heat = 0.0 if budget.samples == 1 else self.temperature
-        groups = model.sample(prompts, budget.samples, ANSWER_TOKENS, temperature=heat, stop=(".",), seed=self.seed)
+        stop = answer_stop(model)
+        groups = model.sample(prompts, budget.samples, ANSWER_TOKENS, temperature=heat, stop=stop, seed=self.seed)
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
-            answers = [self.task.extract(f"{ANSWER_TRIGGER} {c.text.strip()}.") for c in group]
+            answers = [self.task.extract(at_once(model, c)) for c in group]
             cost = group_cost(group, model.flops_per_token)
-            attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost))
+            unread = answers.count(None)
+            attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost, unread))
         return attempts
 
 
@@ -270,5 +315,5 @@ class NamedBudget:
         return f"at most {self.words} words"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        named = BudgetForcing(self.task, prompt=lambda problem: budget_prompt(problem, self.words))
+        named = BudgetForcing(self.task, prompt=lambda problem: ask(model, BUDGET, problem, self.words))
         return named.solve(problems, model, budget)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
+from srm_utils.inference.asking import ask, chat_of, marked, newly, steps_by, stopped, thought_out
 from srm_utils.inference.solver import Attempt, attempt
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.tasks.dialects import JUDGE_STEP
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import judge_step_prompt
-from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -73,13 +73,15 @@ Aggregate = Callable[[Sequence[float]], float]
 class Steps:
     """How thoughts are written: in a style of the task, each ending with the string `end`, at a temperature.
 
-    The default step is a sentence. A Countdown move ends where the model begins to say what is left: `end="Left"`.
-    `examples` are worked (problem, solution) pairs shown first, for models that have not been trained on the style.
+    By default a step ends at the step mark of the model's chat: a full stop in the family's language, a line break
+    elsewhere, so that no number is cut at its point. A Countdown move of the family ends where it begins to say what
+    is left: `end="Left"`. `examples` are worked (problem, solution) pairs shown first, for models that have not been
+    trained on the style.
     """
 
     task: Task
     style: str = "cot"
-    end: str = "."
+    end: str | None = None
     temperature: float = 1.0
     seed: int = 0
     examples: tuple[tuple[Problem, str], ...] = ()
@@ -87,6 +89,10 @@ class Steps:
     def prompt(self, problem: Problem) -> Prompt:
         """The question, before any step."""
         return self.task.prompt(problem, self.style, self.examples)
+
+    def mark(self, model: LanguageModel) -> str:
+        """What ends a step of this model."""
+        return self.end if self.end is not None else chat_of(model).step_mark
 
     def draw(
         self,
@@ -100,17 +106,19 @@ class Steps:
 
         `max_new_tokens` is the length of a whole solution. Another `turn` (one, or one a beginning) draws other steps
         of the same beginning.
-        A prompt that several branches of a problem share is read, and charged, once.
+        A prompt that several branches of a problem share is read, and charged, once. A step of white space alone is
+        left out where there is another.
         """
         left = [max_new_tokens - branch.length for _, branch in beginnings]
-        groups = self._sample(model, beginnings, n, left, self.temperature, (self.end,), turn)
+        groups = self._sample(model, beginnings, n, left, self.temperature, (self.mark(model),), turn)
         branches = []
         for (_, parent), group in zip(beginnings, groups, strict=True):
             distinct: dict[str, Branch] = {}
             for completion in group:
                 branch = self._branch(model, parent, completion, max_new_tokens)
                 distinct.setdefault(branch.step, branch)
-            branches.append(list(distinct.values()))
+            written = [b for b in distinct.values() if b.step.strip() or b.ended]
+            branches.append(written or list(distinct.values()))
         return branches, self._costs(model, beginnings, groups)
 
     def finish(
@@ -125,7 +133,7 @@ class Steps:
         left = [max_new_tokens - branch.length for _, branch in beginnings]
         groups = self._sample(model, beginnings, 1, left, 0.0 if greedy else self.temperature, (), turn)
         branches = [
-            Branch(c.text, parent, c.logprob, len(c.token_ids), ended=True)
+            Branch(newly(model, parent.text, c), parent, c.logprob, len(c.token_ids), ended=True)
             for (_, parent), (c,) in zip(beginnings, groups, strict=True)
         ]
         return branches, self._costs(model, beginnings, groups)
@@ -141,13 +149,14 @@ class Steps:
         turn: int | Sequence[int],
     ) -> list[list[Completion]]:
         # Rendered here and not passed as a prefill, which would lose a newline that ends a step.
-        prompts = [model.render(self.prompt(p)) + branch.text for p, branch in beginnings]
+        chat = chat_of(model)
+        prompts = [chat.begun(model.render(self.prompt(p)), branch.text) for p, branch in beginnings]
         seed = self.seed + (turn << 32) if isinstance(turn, int) else [self.seed + (t << 32) for t in turn]
         return model.sample(prompts, n, left, temperature, stop=stop, seed=seed)
 
     def _branch(self, model: LanguageModel, parent: Branch, completion: Completion, max_new_tokens: int) -> Branch:
-        over = completion.finish_reason == "length" or completion.token_ids[-1] in model.end_ids
-        step = completion.text + ("" if over else self.end)
+        step, over = newly(model, parent.text, completion), not stopped(model, completion)
+        step = step if over else marked(model, step, completion, self.mark(model))
         over = over or parent.length + len(completion.token_ids) >= max_new_tokens
         answered = self.task.extract(parent.text + step) is not None
         return Branch(step, parent, completion.logprob, len(completion.token_ids), over or answered)
@@ -182,27 +191,42 @@ def likelihood(model: LanguageModel, beginnings: Sequence[Beginning]) -> tuple[l
     return scores, [Cost()] * len(beginnings)
 
 
+def unjudged(model: LanguageModel) -> float:
+    """The score of a text in which no step was found to be judged: it is called neither right nor wrong.
+
+    That is 1/2, as much for Yes as for No. In the family's worlds it is 1: a sentence that is no step quotes the
+    question there, and the scores of the steps around it stand.
+    """
+    return 1.0 if chat_of(model).dialect == "family" else 0.5
+
+
 def judged_step(model: LanguageModel, beginnings: Sequence[Beginning]) -> tuple[list[float], list[Cost]]:
     """The model's own judgement: the probability with which it answers "Yes" when asked whether the last step is right.
 
-    A branch without a step that could be judged (`steps_in`) scores 1.
+    A branch without a step that could be judged scores `unjudged`.
     """
-    shown = [steps_in(branch.text, problem) for problem, branch in beginnings]
-    prompts = [judge_step_prompt(p, steps) if steps else None for (p, _), steps in zip(beginnings, shown, strict=True)]
-    return says(model, [p for p, _ in beginnings], prompts, otherwise=1.0)
+    shown = [steps_by(model, branch.text, problem) for problem, branch in beginnings]
+    prompts = [
+        ask(model, JUDGE_STEP, p, steps) if steps else None for (p, _), steps in zip(beginnings, shown, strict=True)
+    ]
+    return says(model, [p for p, _ in beginnings], prompts, otherwise=unjudged(model))
 
 
 def judged_solution(model: LanguageModel, beginnings: Sequence[Beginning]) -> tuple[list[float], list[Cost]]:
-    """The product of the model's judgements of every step so far: for ends that were written in one go."""
-    shown = [steps_in(branch.text, problem) for problem, branch in beginnings]
+    """The product of the model's judgements of every step so far: for ends that were written in one go.
+
+    An end without a step that could be judged scores `unjudged`.
+    """
+    shown = [steps_by(model, branch.text, problem) for problem, branch in beginnings]
     owners = [i for i, steps in enumerate(shown) for _ in steps]
     prompts = [
-        judge_step_prompt(problem, steps[: at + 1])
+        ask(model, JUDGE_STEP, problem, steps[: at + 1])
         for (problem, _), steps in zip(beginnings, shown, strict=True)
         for at in range(len(steps))
     ]
     judged, costs = says(model, [beginnings[i][0] for i in owners], prompts)
-    values, spent = [1.0] * len(beginnings), [Cost()] * len(beginnings)
+    values = [1.0 if steps else unjudged(model) for steps in shown]
+    spent = [Cost()] * len(beginnings)
     for i, value, cost in zip(owners, judged, costs, strict=True):
         values[i] *= value
         spent[i] += cost
@@ -229,6 +253,10 @@ def product(*scores: Score) -> Score:
     return score
 
 
+#: The word that each word of a verdict is weighed against.
+_AGAINST = {"Yes": "No", "No": "Yes", "A": "B", "B": "A"}
+
+
 def says(
     model: LanguageModel,
     problems: Sequence[Problem],
@@ -238,6 +266,8 @@ def says(
 ) -> tuple[list[float], list[Cost]]:
     """The probability that the model answers each prompt with a word; `otherwise` where the prompt is None.
 
+    The family answers in that word or its opposite, and the word's own probability is taken. Other models may begin in
+    many ways, so that the word is weighed against its opposite: P(Yes) / (P(Yes) + P(No)). Both readings are paid for.
     A prompt asked twice for one problem is read, and charged, once.
     """
     first: dict[tuple[str, Prompt], int] = {}
@@ -245,15 +275,38 @@ def says(
         if prompt is not None:
             first.setdefault((problem.id, prompt), i)
     asked = [prompt for _, prompt in first]
-    # The word follows a space, except where the template already ends in one (or in a newline).
-    scored = model.score(asked, [word if model.render(p)[-1:].isspace() else f" {word}" for p in asked])
-    answers = dict(zip(first, scored, strict=True))
+    if chat_of(model).tags is not None:
+        # A verdict is weighed behind a thought that is closed.
+        asked = [replace(p, prefill=thought_out(model, "")) for p in asked]
+    weighed = _weigh(model, asked, word)
+    if chat_of(model).dialect == "instruct":
+        against = _weigh(model, asked, _AGAINST[word])
+        weighed = [(_share(a, b), cost + more) for (a, cost), (b, more) in zip(weighed, against, strict=True)]
+    else:
+        weighed = [(math.exp(logprob), cost) for logprob, cost in weighed]
+    answers = dict(zip(first, weighed, strict=True))
     values, costs = [], []
     for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
         key = (problem.id, prompt)
-        values.append(otherwise if prompt is None else math.exp(answers[key].logprob))
-        costs.append(answers[key].cost if prompt is not None and first[key] == i else Cost())
+        values.append(otherwise if prompt is None else answers[key][0])
+        costs.append(answers[key][1] if prompt is not None and first[key] == i else Cost())
     return values, costs
+
+
+def _weigh(model: LanguageModel, prompts: Sequence[Prompt], word: str) -> list[tuple[float, Cost]]:
+    """The log-probability of a word behind each prompt, and what reading it cost."""
+    # The word follows a space, except where the template already ends in one (or in a newline).
+    scored = model.score(prompts, [word if model.render(p)[-1:].isspace() else f" {word}" for p in prompts])
+    return [(s.logprob, s.cost) for s in scored]
+
+
+def _share(a: float, b: float) -> float:
+    """e^a / (e^a + e^b).
+
+    >>> _share(-3.0, -3.0)
+    0.5
+    """
+    return 1 / (1 + math.exp(min(b - a, 700.0)))
 
 
 # ---------------------------------------------------------------- what a search leaves behind

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.solver import Attempt, Budget
 from srm_utils.inference.thoughts import (
     Aggregate,
@@ -25,10 +26,9 @@ from srm_utils.inference.thoughts import (
     write_out,
 )
 from srm_utils.sampling.completion import Cost
-from srm_utils.tasks.countdown import parse_state, state_value, value_prompt
+from srm_utils.tasks.countdown import parse_state, state_value
+from srm_utils.tasks.dialects import COMPARE, STATE_VALUE, Dialect, steps_of
 from srm_utils.tasks.problem import Problem
-from srm_utils.tasks.prompts import compare_prompt
-from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -135,9 +135,9 @@ def votes(model: LanguageModel, beginnings: Sequence[Beginning], opponents: int 
         for at in range(len(ring))
         for away in range(1, min(opponents, len(ring) - 1) + 1)
     ]
-    written = [steps_in(branch.text, problem) for problem, branch in beginnings]
+    written = [steps_by(model, branch.text, problem) for problem, branch in beginnings]
     problems = [beginnings[a][0] for a, _ in pairs]
-    prompts = [compare_prompt(p, written[a], written[b]) for p, (a, b) in zip(problems, pairs, strict=True)]
+    prompts = [ask(model, COMPARE, p, written[a], written[b]) for p, (a, b) in zip(problems, pairs, strict=True)]
     preferred, costs = says(model, problems, prompts, word="A")
     won: list[list[float]] = [[] for _ in beginnings]
     spent = [Cost()] * len(beginnings)
@@ -154,10 +154,11 @@ def countdown_value(model: LanguageModel, beginnings: Sequence[Beginning]) -> tu
     Which numbers are left follows from the moves as they were written; whether their arithmetic holds is not
     looked at. A move with a number that is not there scores 0; a last number is compared with the target.
     """
-    states = [numbers_left(problem, branch.text) for problem, branch in beginnings]
+    dialect = chat_of(model).dialect
+    states = [numbers_left(problem, branch.text, dialect) for problem, branch in beginnings]
     targets = [problem.facts["target"] for problem, _ in beginnings]
     prompts = [
-        value_prompt(state, target) if state and len(state) > 1 and not branch.ended else None
+        ask(model, STATE_VALUE, state, target) if state and len(state) > 1 and not branch.ended else None
         for (_, branch), state, target in zip(beginnings, states, targets, strict=True)
     ]
     values, costs = says(model, [p for p, _ in beginnings], prompts)
@@ -165,11 +166,15 @@ def countdown_value(model: LanguageModel, beginnings: Sequence[Beginning]) -> tu
     return [v if p else r for v, p, r in zip(values, prompts, reached, strict=True)], costs
 
 
-def numbers_left(problem: Problem, text: str) -> list[int] | None:
-    """The numbers left after the moves of a Countdown text, results taken on trust; None where a number is missing."""
+def numbers_left(problem: Problem, text: str, dialect: Dialect = "family") -> list[int] | None:
+    """The numbers left after the moves of a Countdown text, results taken on trust; None where a number is missing.
+
+    In the family's language a step is a move and nothing else; in plain English words may stand around it.
+    """
     left = list(problem.facts["numbers"])
-    for step in steps_in(text, problem):
-        move = re.fullmatch(r"(\d{1,6}) [-+*/] (\d{1,6}) = (\d{1,6})", step)
+    find = re.fullmatch if dialect == "family" else re.search
+    for step in steps_of(dialect, text, problem):
+        move = find(r"(\d{1,6}) [-+*/] (\d{1,6}) = (\d{1,6})", step)
         for used in map(int, move.groups()[:2] if move else ()):
             if used not in left:
                 return None

@@ -6,18 +6,19 @@ process reward model, a rule, or the model's own written check (zhang2025generat
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.beam_search import Choose, best_scored
 from srm_utils.inference.solver import Attempt, Budget, attempt
-from srm_utils.inference.thoughts import Beginning, Score, says
+from srm_utils.inference.thoughts import Beginning, Score, says, unjudged
 from srm_utils.sampling.completion import Cost, group_cost
+from srm_utils.tasks.dialects import JUDGE_STEP, VERIFY
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import judge_step_prompt, verify_prompt
-from srm_utils.tasks.steps import steps_in
+from srm_utils.tasks.replies import Check
+from srm_utils.tasks.steps import step_ends as plain_step_ends
 from srm_utils.training.outcome_rewards import Scorer, StepScores, score_samples, step_ends
 
 if TYPE_CHECKING:
@@ -47,12 +48,15 @@ class VerifiedSamples:
         groups = model.sample(prompts, budget.samples, budget.max_new_tokens, self.temperature, seed=self.seed)
         scored = score_samples(self.scorer, problems, groups)
         attempts = []
-        rows = zip(problems, groups, scored.values(self.aggregate).tolist(), scored.costs, strict=True)
-        for problem, group, values, cost in rows:
-            answer = self.choose([self.task.extract(c.text) for c in group], values)
+        rows = zip(
+            problems, groups, scored.values(self.aggregate).tolist(), scored.costs, scored.unparsed, strict=True
+        )
+        for problem, group, values, cost, unread in rows:
+            answers = [self.task.extract(c.text) for c in group]
             trace = list(zip([c.text for c in group], values, strict=True))
             whole = group_cost(group, model.flops_per_token) + cost
-            attempts.append(attempt(self.task, problem, answer, trace, whole))
+            unread += answers.count(None)
+            attempts.append(attempt(self.task, problem, self.choose(answers, values), trace, whole, unread))
         return attempts
 
 
@@ -71,43 +75,32 @@ def as_score(scorer: Scorer) -> Score:
 
 # ---------------------------------------------------------------- a model that verifies in words
 
-_VERDICT = re.compile(r"\d,? (right|wrong)\b|\b(Yes|No)\b")
 
-
-def verdicts(check: str) -> tuple[list[bool], bool | None]:
-    """What a written check says of each step, and of the whole; None where it does not say.
-
-    >>> verdicts("2 + 3 = 5 told 5 right. 5 + 1 = 6 told 7 wrong. No.")
-    ([True, False], False)
-    """
-    steps, whole = [], None
-    for step, said in _VERDICT.findall(check):
-        if step:
-            steps.append(step == "right")
-        else:
-            whole = said == "Yes"
-    return steps, whole
+def ends_of(model: LanguageModel, text: str) -> list[int]:
+    """The offsets where the steps of a text in this model's dialect end; an empty text is one empty step."""
+    return step_ends(text) if chat_of(model).dialect == "family" else plain_step_ends(text)
 
 
 @dataclass(frozen=True)
 class JudgedSteps:
     """Asks the model after every step whether it is right, and takes the probability of "Yes" (zhang2025generative,
-    equation 4, without a chain of thought). A sentence that `steps_in` does not count keeps the score before it.
+    equation 4, without a chain of thought). A sentence that is no step keeps the score before it; before the first
+    step the score is `thoughts.unjudged`.
     """
 
     model: LanguageModel
     name: str = "judged steps"
 
     def score(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[StepScores]:
-        begun = [(p, t[:end]) for p, t in zip(problems, texts, strict=True) for end in step_ends(t)]
+        ends = [ends_of(self.model, t) for t in texts]
+        begun = [(p, t[:end]) for p, t, row in zip(problems, texts, ends, strict=True) for end in row]
         prompts: list[Prompt | None] = []
         for problem, beginning in begun:
-            steps = steps_in(beginning, problem)
-            prompts.append(judge_step_prompt(problem, steps) if steps else None)
-        values, costs = says(self.model, [p for p, _ in begun], prompts, otherwise=1.0)
+            steps = steps_by(self.model, beginning, problem)
+            prompts.append(ask(self.model, JUDGE_STEP, problem, steps) if steps else None)
+        values, costs = says(self.model, [p for p, _ in begun], prompts, otherwise=unjudged(self.model))
         out, at = [], 0
-        for text in texts:
-            count = len(step_ends(text))
+        for count in map(len, ends):
             out.append(StepScores(tuple(values[at : at + count]), Cost.total(costs[at : at + count])))
             at += count
         return out
@@ -119,7 +112,8 @@ class GenerativeVerifier:
     the share of checks that still stand (zhang2025generative, section 3.3).
 
     A step scores the share of written checks that have called it and all before it right; the last one, the share
-    that call the whole right. One check is greedy, several are drawn at temperature 1.
+    that call the whole right. A check that cannot be read approves of nothing, and is counted. One check is greedy,
+    several are drawn at temperature 1.
     """
 
     model: LanguageModel
@@ -129,8 +123,9 @@ class GenerativeVerifier:
     name: str = "generative verifier"
 
     def score(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[StepScores]:
-        shown = [steps_in(t, p) for p, t in zip(problems, texts, strict=True)]
-        prompts = [verify_prompt(p, steps) for p, steps in zip(problems, shown, strict=True)]
+        model, dialect = self.model, chat_of(self.model).dialect
+        shown = [steps_by(model, t, p) for p, t in zip(problems, texts, strict=True)]
+        prompts = [ask(model, VERIFY, p, steps) for p, steps in zip(problems, shown, strict=True)]
         distinct = list(dict.fromkeys(prompts))
         temperature = 1.0 if self.samples > 1 else 0.0
         drawn = self.model.sample(distinct, self.samples, self.max_new_tokens, temperature, seed=self.seed)
@@ -138,15 +133,21 @@ class GenerativeVerifier:
         read: set[Prompt] = set()
         out = []
         for problem, text, prompt in zip(problems, texts, prompts, strict=True):
-            standing = [verdicts(c.text) for c in checks[prompt]]
-            group, ends = checks[prompt], step_ends(text)
-            done = [len(steps_in(text[:end], problem)) for end in ends]
+            checks_read: list[Check] = [VERIFY.read(dialect, c.text) for c in checks[prompt]]
+            group, ends = checks[prompt], ends_of(model, text)
+            done = [len(steps_by(model, text[:end], problem)) for end in ends]
             scores = [
-                sum(False not in steps[:n] and (end < ends[-1] or whole is True) for steps, whole in standing)
-                / len(group)
+                sum(_stands(check, n, end == ends[-1]) for check in checks_read) / len(group)
                 for n, end in zip(done, ends, strict=True)
             ]
-            cost = Cost() if prompt in read else group_cost(group, self.model.flops_per_token)
+            first = prompt not in read
             read.add(prompt)
-            out.append(StepScores(tuple(scores), cost))
+            cost = group_cost(group, model.flops_per_token) if first else Cost()
+            unread = sum(not check.read for check in checks_read) if first else 0
+            out.append(StepScores(tuple(scores), cost, unread))
         return out
+
+
+def _stands(check: Check, steps: int, at_the_end: bool) -> bool:
+    """Whether a check has found nothing wrong in the first `steps` steps, and at the end calls the whole right."""
+    return check.read and False not in check.steps[:steps] and (not at_the_end or check.whole is True)

@@ -76,9 +76,9 @@ class Chat:
             turns.append({"role": "assistant", "content": answer.strip() if asks else answer})
         turns.append({"role": "user", "content": self._question(prompt.question, prompt)})
         text = self._apply(tokenizer, turns)
-        prefill = prompt.prefill.strip()
-        space = " " if prefill and not text[-1:].isspace() else ""
-        return text + space + prefill
+        prefill = self._opened(prompt.prefill)
+        glued = text[-1:].isspace() or bool(self.tags and prefill.startswith(self.tags[0]))
+        return self.begun(text, f" {prefill}" if prefill and not glued else prefill)
 
     def thinks(self, rendered: str) -> bool:
         """Whether a rendered prompt leaves the model inside an open thought.
@@ -104,8 +104,14 @@ class Chat:
         """Plain text for a model without turns. Examples show the form of an answer, so none is asked for then."""
         shots = "".join(f"Question: {q.strip()}\nAnswer: {a.strip()}\n\n" for q, a in prompt.examples)
         ask = prompt.question.strip() if prompt.examples else self._question(prompt.question, prompt)
-        answer = f" {prompt.prefill.strip()}" if prompt.prefill.strip() else ""
-        return f"{shots}Question: {ask}\nAnswer:{answer}"
+        prefill = self._opened(prompt.prefill)
+        return f"{shots}Question: {ask}\nAnswer:{f' {prefill}' if prefill else ''}"
+
+    def _opened(self, prefill: str) -> str:
+        """A prefill without the white space around it. Line breaks at its end stay, for they end a step."""
+        said = prefill.strip()
+        end = prefill[len(prefill.rstrip()) :] if self.dialect == "instruct" and said else ""
+        return said + end.strip(" \t") if "\n" in end else said
 
     def _apply(self, tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]]) -> str:
         options = {} if self.thinking is None else {"enable_thinking": self.thinking}

@@ -123,10 +123,14 @@ def step_ends(text: str) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class StepScores:
-    """How good a solution looks after each of its steps (`step_ends`), 0 to 1, and what it took to say so."""
+    """How good a solution looks after each of its steps (`step_ends`), 0 to 1, and what it took to say so.
+
+    `unparsed` counts the written judgements that could not be read.
+    """
 
     scores: tuple[float, ...]
     cost: Cost
+    unparsed: int = 0
 
 
 class Scorer(Protocol):
@@ -149,10 +153,14 @@ AGGREGATES: dict[str, Callable[[Sequence[float]], float]] = {
 
 @dataclass(frozen=True)
 class SampleScores:
-    """The step scores of every sample of every problem, and what each problem's scoring cost."""
+    """The step scores of every sample of every problem, and what each problem's scoring cost.
+
+    `unparsed` counts, problem by problem, the written judgements that could not be read.
+    """
 
     steps: tuple[tuple[tuple[float, ...], ...], ...]
     costs: tuple[Cost, ...]
+    unparsed: tuple[int, ...] = ()
 
     def values(self, aggregate: str = "last") -> np.ndarray:
         """One number a sample, shape (problems, samples): what `Evaluation.best_of_scores(k, values)` and
@@ -168,10 +176,11 @@ def score_samples(scorer: Scorer, problems: Sequence[Problem], groups: Sequence[
     pairs = list(dict.fromkeys((i, c.text) for i, group in enumerate(groups) for c in group))
     found = dict(zip(pairs, scorer.score([problems[i] for i, _ in pairs], [text for _, text in pairs]), strict=True))
     steps = tuple(tuple(found[i, c.text].scores for c in group) for i, group in enumerate(groups))
-    costs = [Cost() for _ in problems]
+    costs, unparsed = [Cost() for _ in problems], [0 for _ in problems]
     for (i, _), scored in found.items():
         costs[i] += scored.cost
-    return SampleScores(steps, tuple(costs))
+        unparsed[i] += scored.unparsed
+    return SampleScores(steps, tuple(costs), tuple(unparsed))
 
 
 # ---------------------------------------------------------------- the reward model
