@@ -24,7 +24,7 @@ from srm_utils.inference.solver import Attempt, Budget, Solver
 from srm_utils.sampling.choice import inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.engine import check_lengths, sampling_mode, why_unsupported
-from srm_utils.sampling.text import INCOMPLETE, ContinuationTokenizer
+from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt
 
 if TYPE_CHECKING:
@@ -313,7 +313,7 @@ def speculate(
     for row in rows:
         ids = tuple(row.ids[row.start :])
         bare = ids[:-1] if row.finish == "end" else ids
-        text = row.reader.decode(bare).rstrip(INCOMPLETE) if row.text is None else row.text
+        text = row.reader.decode_whole(bare) if row.text is None else row.text
         length = row.finish == "length"
         # A prompt that is too long was never read.
         read = row.start if row.passes else 0

@@ -22,7 +22,7 @@ from srm_utils.inference.thoughts import says
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Cost
 from srm_utils.sampling.engine import sampling_mode
-from srm_utils.sampling.text import INCOMPLETE, ContinuationTokenizer
+from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import judge_solution_prompt, judge_step_prompt
 from srm_utils.tasks.steps import steps_in
@@ -371,5 +371,5 @@ class Writer:
 
     def _written(self, reader: ContinuationTokenizer, ids: list[int], logprobs: list[float]) -> Written:
         ended = ids[-1] in self.model.end_ids
-        text = reader.decode(ids[:-1] if ended else ids).rstrip(INCOMPLETE)
+        text = reader.decode_whole(ids[:-1] if ended else ids)
         return Written(text, ids, logprobs, ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -41,15 +42,24 @@ def fitting(folder: Path, config: Any, name: str) -> Iterator[None]:
         ) from error
 
 
-def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Raise ValueError if the tokenizer can give a token that the embedding of the model has no row for.
+def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, name: str) -> None:
+    """Raise ValueError if the tokenizer of a folder can give a token that the model's embedding has no row for.
 
     Placeholders of images, sounds and films are let pass: text models that descend from multimodal ones keep them in
-    their tokenizers.
+    their tokenizers. So are tokens that no file of the folder names: transformers adds those that its tokenizer
+    classes have by default.
     """
     rows = model.get_input_embeddings().weight.shape[0]
     beyond = {i: token for token, i in tokenizer.get_vocab().items() if i >= rows}
-    missing = {i: token for i, token in beyond.items() if not _NO_TEXT.search(token)}
+    if not beyond:
+        return
+    special = set(tokenizer.all_special_tokens)
+    written = "".join(file.read_text(encoding="utf-8") for file in folder.glob("*.json"))
+    missing = {
+        i: token
+        for i, token in beyond.items()
+        if not _NO_TEXT.search(token) and (token not in special or any(s in written for s in _spellings(token)))
+    }
     if missing:
         first = min(missing)
         raise ValueError(
@@ -57,6 +67,11 @@ def check_vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
             f"{rows} embeddings (the first is {missing[first]!r}, number {first}); use the tokenizer that belongs to "
             "the model, or call resize_token_embeddings and save the model again."
         )
+
+
+def _spellings(token: str) -> set[str]:
+    """How a JSON file may write a token."""
+    return {json.dumps(token), json.dumps(token, ensure_ascii=False)}
 
 
 def with_adapter(model: PreTrainedModel, folder: Path) -> PreTrainedModel:

@@ -327,7 +327,7 @@ def load_model(
             raise ValueError(
                 f"The tokenizer of {name!r} cannot be read ({_first_line(error)}); save it again beside the weights."
             ) from error
-        check_vocabulary(model, tokenizer, name)
+        check_vocabulary(model, tokenizer, folder, name)
         _keep_packing(model)
         if on_top is not None:
             if (on_top / "chat_template.jinja").is_file():

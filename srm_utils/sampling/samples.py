@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from srm_utils.sampling.text import INCOMPLETE, ContinuationTokenizer, StopStrings
+from srm_utils.sampling.text import ContinuationTokenizer, StopStrings
 
 #: Gets the text so far, returns text for the model to read next (a tool's reply) or None.
 Pause = Callable[[str], str | None]
@@ -36,7 +36,7 @@ class Sample:
             return self.text
         if self.reader is None:
             return ""
-        return self.reader.decode(self.ids[:-1] if self.finish == "end" else self.ids).rstrip(INCOMPLETE)
+        return self.reader.decode_whole(self.ids[:-1] if self.finish == "end" else self.ids)
 
 
 def append(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 #: Tokens of a prompt's end that a continuation is decoded with. A decoder looks no further back than one character.
 CONTEXT_TOKENS = 16
-#: What a decoder writes for bytes that are no whole character yet.
+#: What a decoder writes for bytes that are no whole character (yet).
 INCOMPLETE = "\ufffd"
 #: Texts put in front of a text so that a tokenizer does not take it for the beginning of a document.
 _ANCHORS = ("\n", "a", ".")
@@ -40,8 +40,27 @@ class ContinuationTokenizer:
             self._context_text[special] = self._decode(self.context, special)
         before = self._context_text[special]
         whole = self._decode([*self.context, *ids], special)
-        # The prompt's last characters may change when bytes complete them.
-        return whole[len(before if whole.startswith(before) else os.path.commonprefix((before, whole))) :]
+        if whole.startswith(before):
+            return whole[len(before) :]
+        if before.endswith(INCOMPLETE):
+            # The prompt ends within a character, which the new bytes complete.
+            return whole[len(os.path.commonprefix((before, whole))) :]
+        # The prompt ends in a character written as bytes, and some decoders give up a whole run of bytes for one that
+        # is no character: a letter keeps the two apart.
+        letter = self._encode("a")
+        return self._decode([*letter, *ids], special)[len(self._decode(letter, special)) :]
+
+    def decode_whole(self, ids: Sequence[int]) -> str:
+        """The text that `ids` add to the prompt, without a last character that is incomplete, or special tokens.
+
+        A token may hold whole characters and the beginning of one more, or the beginning alone. So either the mark
+        of the incomplete character is dropped or the last tokens are, whichever keeps more.
+        """
+        text = self.decode(ids)
+        if not text.endswith(INCOMPLETE):
+            return text
+        shorter = [self.decode(ids[: len(ids) - dropped]) for dropped in (1, 2, 3)]
+        return max([text.rstrip(INCOMPLETE), *(t for t in shorter if not t.endswith(INCOMPLETE))], key=len)
 
     def encode(self, text: str, before: Sequence[int] = ()) -> list[int]:
         """Token ids that add `text` to the prompt and the ids `before`.
