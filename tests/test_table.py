@@ -387,7 +387,10 @@ def test_free_text_is_compared_without_regard_to_case_and_quotation_marks():
     for said in ("The answer is Jane Austen.", 'The answer is "jane  austen".', r"\boxed{Jane Austen}"):
         assert task.grade(said, problem) is Grade.CORRECT, said
     assert task.grade("The answer is Jane.", problem) is Grade.WRONG
-    assert task.grade("Well, let me see about that one", problem) is Grade.UNPARSABLE
+    assert (
+        task.grade("Well, let me see about that one, which is a question that nobody answers", problem)
+        is Grade.UNPARSABLE
+    )
 
 
 def test_the_kind_can_be_overridden_and_must_then_fit():

@@ -67,11 +67,11 @@ def published(key: str, path: str | Path | None = None, data: str | Path | None 
     if copy is None:
         return TableTask(
             f"hf:{key}", source.title, lambda official: _read(source, _hub_rows(key, official)), source.kind,
-            source.shares, levels=source.levels, lenient=True,
+            source.shares, words=source.words, levels=source.levels, lenient=True,
         )  # fmt: skip
     return TableTask(
         f"hf:{key}", source.title, lambda official: _read(source, copy.rows(official)), source.kind,
-        copy.shares(), levels=source.levels, lenient=source.lenient,
+        copy.shares(), words=source.words, levels=source.levels, lenient=source.lenient,
     )  # fmt: skip
 
 
@@ -255,7 +255,8 @@ def _other(hub: str, config: str | None, settings: Mapping[str, str]) -> TableTa
     read = iter(zip(rows, readings, strict=True))
     by_official = {official: [next(read) for _ in parts[official]] for official in used}
     name = f"hf:{hub}" + (f":{config}" if config else "")
-    return TableTask(name, hub, by_official.__getitem__, kind, shares, lenient=True)
+    words = tuple(readings[0].options)
+    return TableTask(name, hub, by_official.__getitem__, kind, shares, words=words, lenient=True)
 
 
 def _official_shares(names: Iterable[str]) -> Shares:

@@ -37,7 +37,7 @@ class Source:
 
     `fields` are those that a row must have. `shares` says which official split feeds which split of ours. `files` are
     the names of local files by official split. `hub_splits` names an official split as the hub has it, where that
-    differs. `lenient` sets are published with a few faulty rows.
+    differs. `words` are the answers of kind "yes-no". `lenient` sets are published with a few faulty rows.
     """
 
     title: str
@@ -48,6 +48,7 @@ class Source:
     kind: str
     shares: Shares
     files: Mapping[str, str]
+    words: tuple[str, ...] = ("yes", "no")
     levels: tuple[int, ...] = (1,)
     gated: bool = False
     lenient: bool = False
@@ -190,12 +191,12 @@ def _strategyqa(cell: Cell) -> Reading:
     return Reading(with_words(question_of(cell("question|input")), words), _word(said, words), worked, _same(words))
 
 
-def _bbh(cell: Cell, words: tuple[str, ...] = (), listed: bool = False) -> Reading:
+def _bbh(cell: Cell, how: str | tuple[str, ...]) -> Reading:
     question, answer = text_of(cell("input"), "question"), text_of(cell("target"), "answer")
-    if words:
-        question = question if "Options:" in question else f"{question} Answer {' or '.join(words)}."
-        return Reading(question, _word(answer, words), "", _same(words))
-    if listed:
+    if isinstance(how, tuple):
+        question = question if "Options:" in question else f"{question} Answer {' or '.join(how)}."
+        return Reading(question, _word(answer, how), "", _same(how))
+    if how == "choice":
         options = listed_options(question)
         return Reading(question, letter_of(answer, options), "", options)
     return Reading(question, answer)
@@ -226,36 +227,35 @@ def _same(words: tuple[str, ...]) -> dict[str, str]:
 
 # ---------------------------------------------------------------- the entries
 
-_CHOICE = partial(_bbh, listed=True)
 #: How the 27 tasks of BIG-Bench Hard are answered: by a letter of listed options, by one of two words, or freely.
-_BBH: dict[str, tuple[str, Callable[[Cell], Reading]]] = {
-    "boolean_expressions": ("yes-no", partial(_bbh, words=("true", "false"))),
-    "causal_judgement": ("yes-no", partial(_bbh, words=("yes", "no"))),
-    "date_understanding": ("choice", _CHOICE),
-    "disambiguation_qa": ("choice", _CHOICE),
-    "dyck_languages": ("text", _bbh),
-    "formal_fallacies": ("yes-no", partial(_bbh, words=("valid", "invalid"))),
-    "geometric_shapes": ("choice", _CHOICE),
-    "hyperbaton": ("choice", _CHOICE),
-    "logical_deduction_five_objects": ("choice", _CHOICE),
-    "logical_deduction_seven_objects": ("choice", _CHOICE),
-    "logical_deduction_three_objects": ("choice", _CHOICE),
-    "movie_recommendation": ("choice", _CHOICE),
-    "multistep_arithmetic_two": ("number", _bbh),
-    "navigate": ("yes-no", partial(_bbh, words=("yes", "no"))),
-    "object_counting": ("number", _bbh),
-    "penguins_in_a_table": ("choice", _CHOICE),
-    "reasoning_about_colored_objects": ("choice", _CHOICE),
-    "ruin_names": ("choice", _CHOICE),
-    "salient_translation_error_detection": ("choice", _CHOICE),
-    "snarks": ("choice", _CHOICE),
-    "sports_understanding": ("yes-no", partial(_bbh, words=("yes", "no"))),
-    "temporal_sequences": ("choice", _CHOICE),
-    "tracking_shuffled_objects_five_objects": ("choice", _CHOICE),
-    "tracking_shuffled_objects_seven_objects": ("choice", _CHOICE),
-    "tracking_shuffled_objects_three_objects": ("choice", _CHOICE),
-    "web_of_lies": ("yes-no", partial(_bbh, words=("yes", "no"))),
-    "word_sorting": ("text", _bbh),
+_BBH: dict[str, str | tuple[str, ...]] = {
+    "boolean_expressions": ("true", "false"),
+    "causal_judgement": ("yes", "no"),
+    "date_understanding": "choice",
+    "disambiguation_qa": "choice",
+    "dyck_languages": "text",
+    "formal_fallacies": ("valid", "invalid"),
+    "geometric_shapes": "choice",
+    "hyperbaton": "choice",
+    "logical_deduction_five_objects": "choice",
+    "logical_deduction_seven_objects": "choice",
+    "logical_deduction_three_objects": "choice",
+    "movie_recommendation": "choice",
+    "multistep_arithmetic_two": "number",
+    "navigate": ("yes", "no"),
+    "object_counting": "number",
+    "penguins_in_a_table": "choice",
+    "reasoning_about_colored_objects": "choice",
+    "ruin_names": "choice",
+    "salient_translation_error_detection": "choice",
+    "snarks": "choice",
+    "sports_understanding": ("yes", "no"),
+    "temporal_sequences": "choice",
+    "tracking_shuffled_objects_five_objects": "choice",
+    "tracking_shuffled_objects_seven_objects": "choice",
+    "tracking_shuffled_objects_three_objects": "choice",
+    "web_of_lies": ("yes", "no"),
+    "word_sorting": "text",
 }
 
 _ALL = {"test": "train+test"}
@@ -271,7 +271,7 @@ SOURCES: dict[str, Source] = {
     ),
     "math-500": Source(
         "MATH-500", "HuggingFaceH4/MATH-500", None, ("problem", "solution", "answer", "level"), _math, "math",
-        _only("test"), {"test": "math_500.jsonl"}, (1, 2, 3, 4, 5),
+        _only("test"), {"test": "math_500.jsonl"}, levels=(1, 2, 3, 4, 5),
     ),
     "aime": Source(
         "AIME 2024", "HuggingFaceH4/aime_2024", None, ("problem", "answer"), _aime, "math", _only("train"),
@@ -283,7 +283,7 @@ SOURCES: dict[str, Source] = {
     ),
     "pubmedqa": Source(
         "PubMedQA", "qiaojin/PubMedQA", "pqa_labeled", ("question", "context|contexts", "final_decision"), _pubmedqa,
-        "yes-no", _FOUR, {"train": "pubmedqa_labelled.json"},
+        "yes-no", _FOUR, {"train": "pubmedqa_labelled.json"}, words=("yes", "no", "maybe"),
     ),
     "gpqa": Source(
         "GPQA (diamond)", "Idavidrein/gpqa", "gpqa_diamond",
@@ -329,9 +329,10 @@ SOURCES: dict[str, Source] = {
     ),
     **{
         f"bbh:{name}": Source(
-            f"BIG-Bench Hard {name}", "lukaemon/bbh", name, ("input", "target"), read, kind, _only("test"),
-            {"test": f"bbh/{name}.json"}, lenient=True,
+            f"BIG-Bench Hard {name}", "lukaemon/bbh", name, ("input", "target"), partial(_bbh, how=how),
+            how if isinstance(how, str) else "yes-no", _only("test"), {"test": f"bbh/{name}.json"},
+            words=how if isinstance(how, tuple) else ("yes", "no"), lenient=True,
         )
-        for name, (kind, read) in _BBH.items()
+        for name, how in _BBH.items()
     },
 }  # fmt: skip

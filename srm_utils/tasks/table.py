@@ -7,18 +7,17 @@ empty. Published data sets keep their official splits (see `srm_utils.tasks.hugg
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
-from string import ascii_uppercase
 from typing import Any
 from urllib.parse import unquote
 
-from srm_utils.tasks.grading import equal_math, find_choice, find_math, grade_choice
-from srm_utils.tasks.grading.extract import How, final, first_line
-from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, Problem, Split, Task, Templates
+from srm_utils.tasks.answers import FORMATS, AnswerFormat, folded, one_of
+from srm_utils.tasks.grading import equal_math
+from srm_utils.tasks.grading.choice import words_of
+from srm_utils.tasks.problem import SPLIT_BOUNDS, Problem, Split, Task, Templates
 from srm_utils.tasks.table_cells import question_hash
 from srm_utils.tasks.table_columns import KINDS, Reading, find_columns, read_table
 from srm_utils.tasks.table_files import FORMS, Row, read_rows
@@ -38,16 +37,15 @@ OWN_SHARES: Shares = {
 #: What `FORM:PATH?name=value` may name.
 SETTINGS = ("question", "answer", "solution", "options", "context", "kind")
 _TOLD_OF = 3  #: rows that are left out and told of in full
-_BARE_WORDS = 5  #: words of a reply that is nothing but an answer in words
-_CLAUSE_END = re.compile(r"[.!?](?:\s|$)|,?\s(?:because|since)\b")
 
 
 class TableTask(Task):
     """Questions and answers from rows.
 
     `load` gives the rows of an official split, each with its reading; `shares` says which official split, and which
-    hundredths of it, each split of ours takes. `kind` is one of `KINDS`. `lenient` tables are published with a few
-    faulty rows, which are left out and told of; in any other table the first faulty row raises ValueError.
+    hundredths of it, each split of ours takes. `kind` is one of `KINDS`; `words` are the answers of kind "yes-no".
+    `lenient` tables are published with a few faulty rows, which are left out and told of; in any other table the first
+    faulty row raises ValueError.
 
     >>> task = TableTask.from_rows("sums", [{"question": f"{n} + {n}?", "answer": 2 * n} for n in range(20)])
     >>> task.kind, [len(task.split(s)) for s in ("train", "validation", "test", "confirm")]
@@ -64,6 +62,7 @@ class TableTask(Task):
         kind: str,
         shares: Shares = OWN_SHARES,
         *,
+        words: tuple[str, ...] = ("yes", "no"),
         levels: tuple[int, ...] = (1,),
         lenient: bool = False,
     ) -> None:
@@ -71,6 +70,7 @@ class TableTask(Task):
             raise ValueError(f"There is no kind of answer {kind!r}; choose one of {', '.join(KINDS)}.")
         self.name, self.title, self.kind, self.shares = name, title, kind, shares
         self.difficulties, self.lenient = levels, lenient
+        self.answers: AnswerFormat = one_of(*words) if kind == "yes-no" else FORMATS[kind]
         self._load = load
         self._official: dict[str, list[Problem]] = {}
 
@@ -100,7 +100,8 @@ class TableTask(Task):
         kind = settings.get("kind")
         columns = find_columns(names, title, **{k: v for k, v in settings.items() if k != "kind"})
         readings, kind = read_table(rows, columns, kind)
-        task = cls(name, title, lambda official: list(zip(rows, readings, strict=True)), kind)
+        words = tuple(readings[0].options)
+        task = cls(name, title, lambda official: list(zip(rows, readings, strict=True)), kind, words=words)
         task.split("train")  # what is wrong with a row is told of at once
         return task
 
@@ -177,30 +178,11 @@ class TableTask(Task):
             return "\n".join([*problem.steps, final])
         raise ValueError(f"Task {self.name!r} has no style {style!r}; choose one of {', '.join(self.styles)}.")
 
-    def extract(self, text: str) -> str | None:
-        """As `Task.extract`: a letter where options are listed, one of the words where these are asked for."""
-        if self.kind in ("choice", "yes-no"):
-            found = find_choice(text, dict.fromkeys(ascii_uppercase, "") if self.kind == "choice" else self._words())
-        elif self.kind == "text":
-            found = final(text, _words_said, lambda _: None)
-        else:
-            found = find_math(text)
-        return found.answer if found else None
-
     def matches(self, answer: str, problem: Problem) -> bool:
+        form = self.answers.canonical
         if options := problem.facts["options"]:
-            return grade_choice(answer_sentence(answer), problem.answer, options) is Grade.CORRECT
-        return _folded(answer) == _folded(problem.answer) or equal_math(answer, problem.answer)
-
-    def grade(self, text: str, problem: Problem) -> Grade:
-        if options := problem.facts["options"]:
-            return grade_choice(text, problem.answer, options)
-        return super().grade(text, problem)
-
-    def _words(self) -> dict[str, str]:
-        """The words that answer a question of kind "yes-no": those of the problems at hand."""
-        problems = next(iter(self._official.values()), [])
-        return problems[0].facts["options"] if problems else {"yes": "yes", "no": "no"}
+            return form(answer) in (form(problem.answer), words_of(options[problem.answer]))
+        return form(answer) == form(problem.answer) or (self.kind != "text" and equal_math(answer, problem.answer))
 
     # ---------------------------------------------------------------- rows
 
@@ -218,7 +200,7 @@ class TableTask(Task):
                 continue
             problem = self._problem(row, reading, official)
             before = first.setdefault(problem.canonical, (row, problem))
-            if _folded(before[1].answer) != _folded(problem.answer):
+            if folded(before[1].answer) != folded(problem.answer):
                 told = (
                     f"{row.place} asks the same as row {before[0].number} and has another answer "
                     f"({problem.answer!r}, not {before[1].answer!r}); correct or remove one of them."
@@ -263,17 +245,3 @@ def table_of(form: str, rest: str) -> TableTask:
     assert form in FORMS
     path, settings = split_settings(rest)
     return TableTask.from_file(path, form, **settings)
-
-
-def _folded(answer: str) -> str:
-    """An answer without regard to case, spacing, quotation marks and a closing full stop."""
-    return " ".join(answer.split()).casefold().strip("\"'“”‘’. ")
-
-
-def _words_said(said: str, how: How) -> str | None:
-    """An answer in words, in what follows "the answer is" or stands in a box."""
-    if how == "bare" and len(said.split()) > _BARE_WORDS:
-        return None
-    if how == "phrase":
-        said = _CLAUSE_END.split(first_line(said))[0]
-    return said.strip().strip("*_`").strip() or None
