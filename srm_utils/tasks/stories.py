@@ -56,7 +56,7 @@ _TEMPLATES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "-": (
             "{a} gives {k} {t} to {b}.", "{a} loses {k} of the {t}.", "{a} sells {k} {t} at the market.",
-            "{b} takes {k} {t} away from {a}.", "Then {k} of the {t} break.", "{a} uses {k} of the {t}.",
+            "{b} takes {k} {t} away from {a}.", "Then {k} of {a}'s {t} break.", "{a} uses {k} of the {t}.",
         ),
         "*": (
             "After that {a} has {k} times as many {t}.",
@@ -215,7 +215,9 @@ def _tell(
             told.append(rng.choice(templates[step.kind]).format(a=owner, b=giver, k=step.number, **words))
             sayings.append(f"{owner} now has {step.equation} {thing}.")
     if steps[-1].kind == "together":
-        told.append(rng.choice(templates["ask-together"]).format(a=owner, b=other, **words))
+        # "They" are two people only where nobody else was named.
+        asks = [ask for ask in templates["ask-together"] if len(steps) == 2 or "{a}" in ask]
+        told.append(rng.choice(asks).format(a=owner, b=other, **words))
     else:
         told.append(rng.choice(templates["ask"]).format(a=owner, **words))
     return " ".join(told), owner, sayings
