@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srm_utils.inference import sandbox as sandbox_module
-from srm_utils.inference.sandbox import Limits, Outcome, Sandbox, interpret
+from srm_utils.inference.sandbox import Limits, Outcome, Sandbox, client, interpret
 
 #: Short, so that a program that only the clock can stop does not hold the tests up.
-LIMITS = Limits(seconds=1.5)
+LIMITS = Limits(seconds=1.5, steps=1_000_000)
 #: Seconds an attack may take from end to end on a busy machine: its own limit, and a new worker.
 WITHIN = 20.0
 
@@ -38,7 +37,7 @@ ATTACKS = {
     "import from": ("from os import system\nsystem('true')", "language"),
     "import in a function": ("def f():\n    import subprocess\nprint(1)", "language"),
     "import after output": ("print(1)\nimport socket", "language"),
-    "dunder import": ("__import__('os').system('true')", "language"),
+    "dunder import": ("__import__('os').system('true')", "error"),
     "dunder import, no attribute": ("x = __import__('os')", "error"),
     "builtins by name": ("print(__builtins__)", "error"),
     "loader by name": ("print(__loader__)", "error"),
@@ -50,7 +49,7 @@ ATTACKS = {
     "frame of a generator": ("(x for x in [1]).gi_frame", "language"),
     "attribute as a target": ("x = 1\nx.y = 2", "language"),
     "attribute deleted": ("x = 1\ndel x.y", "language"),
-    "method of a text": ("print('a'.join(['b']))", "language"),
+    "method that is not served": ("print('a'.encode())", "language"),
     # names that reach further
     "eval": ("eval('1 + 1')", "error"),
     "exec": ("exec('import os')", "error"),
@@ -67,23 +66,23 @@ ATTACKS = {
     # format strings
     "format method": ("'{0.__class__}'.format(1)", "language"),
     "attribute in an f-string": ("print(f'{(1).__class__}')", "language"),
-    "repr in an f-string": ("print(f'{1!r}')", "language"),
-    "wide f-string": ("print(f'{1:>1000000000}')", "language"),
-    "precise f-string": ("print(f'{1:.1000000000f}')", "language"),
-    "nested f-string format": ("w = 10 ** 9\nprint(f'{1:{w}}')", "language"),
-    "percent format": ("print('%1000000000d' % 1)", "error"),
+    "wide f-string": ("print(f'{1:>1000000000}')", "limit"),
+    "precise f-string": ("print(f'{1:.1000000000f}')", "limit"),
+    "nested f-string format": ("w = 10 ** 9\nprint(f'{1:{w}}')", "limit"),
+    "percent format": ("print('%1000000000d' % 1)", "limit"),
     # statements outside the language
-    "class": ("class A:\n    pass", "language"),
-    "try": ("while True:\n    try:\n        x = 1\n    except:\n        pass", "language"),
+    "class with a base": ("class A(int):\n    pass", "language"),
+    "try": ("while True:\n    try:\n        x = 1\n    except:\n        pass", "limit"),
     "with": ("with open('/etc/passwd') as f:\n    print(f)", "language"),
-    "raise": ("raise SystemExit", "language"),
-    "decorator": ("@print\ndef f():\n    return 1", "language"),
+    "raise": ("raise SystemExit", "error"),
+    "decorator": ("@(lambda g: g.__globals__)\ndef f():\n    return 1", "language"),
     "async": ("async def f():\n    await f()", "language"),
-    "yield": ("def f():\n    yield 1\nf()", "language"),
-    "global": ("def f():\n    global x\n    x = 1", "language"),
-    "walrus": ("print(x := 1)", "language"),
-    "star call": ("print(*range(10 ** 9))", "language"),
-    "star target": ("a, *b = range(10 ** 9)", "language"),
+    "yield": ("def f():\n    while True:\n        yield 1\nlist(f())", "limit"),
+    "yield as a value": ("def f():\n    x = yield 1\nlist(f())", "language"),
+    "global": ("def f():\n    global __builtins__\n    return __builtins__\nf()", "error"),
+    "walrus": ("while (x := 1):\n    pass", "limit"),
+    "star call": ("print(*range(10 ** 9))", "limit"),
+    "star target": ("a, *b = range(10 ** 9)", "limit"),
     "match": ("match 1:\n    case int():\n        pass", "language"),
     "matrix product": ("[1] @ [2]", "language"),
     "bytes": ("b'a' * 10", "language"),
@@ -116,7 +115,7 @@ ATTACKS = {
     "recursion through sorted": ("def f(n):\n    return sorted([1, 2], key=f)\nf(1)", "limit"),
     "deep brackets": ("(" * 3000 + "1" + ")" * 3000, "error"),
     "deep minus": ("-" * 7000 + "1", "limit"),
-    "deep lists": ("[" * 150 + "]" * 150, "limit"),
+    "deep lists": ("[" * 199 + "]" * 199, "limit"),
     "deep sum": ("+".join(["1"] * 3000), "limit"),
     "list in itself, printed": ("a = [1]\na[0] = a\nprint(a)", "limit"),
     "lists in themselves, compared": ("a = [1]\na[0] = a\nb = [1]\nb[0] = b\nprint(a == b)", "limit"),
@@ -127,7 +126,7 @@ ATTACKS = {
     "long modular power": ("pow(3, 10 ** 3000, 10 ** 3000 + 1)", "limit"),
     "shift": ("1 << 10 ** 12", "limit"),
     "squares": ("x = 9\nwhile x:\n    x = x * x", "limit"),
-    "long literal": ("x = " + "9" * 4200, "limit"),
+    "long literal": ("x = 0x" + "f" * 15_000, "limit"),
     "round to a billion places": ("round(5, -10 ** 9)", "limit"),
     "text times a billion": ("x = 'a' * 10 ** 9", "limit"),
     "billion times a list": ("x = 10 ** 9 * [0]", "limit"),
@@ -138,10 +137,10 @@ ATTACKS = {
     "many lists": ("x = [[0] * 9999 for i in range(9999)]", "limit"),
     "text of a list that doubles": ("x = ['a' * 99]\nfor i in range(60):\n    x = [x, x]\nprint(str(x))", "limit"),
     "separator that doubles": ("x = ['a']\nfor i in range(60):\n    x = [x, x]\nprint(1, 2, sep=x)", "error"),
-    "zip of long ranges": ("zip(range(10 ** 9), range(10 ** 9))", "limit"),
+    "zip of long ranges": ("list(zip(range(10 ** 9), range(10 ** 9)))", "limit"),
     # output
     "print for ever": ("while True:\n    print('spam')", "limit"),
-    "one long line": ("print('a' * 9999)", "limit"),
+    "one long line": ("print('a' * 99_999)", "limit"),
     "no line end": ("while True:\n    print(1, end='')", "limit"),
     # the text itself
     "long source": ("x = 1\n" * 10_000, "limit"),
@@ -178,11 +177,10 @@ def breach(body: str, limits: Limits = LIMITS) -> str:
     """What plain Python can do in a confined process: the second wall, with the first one taken away."""
     code = "\n".join(
         [
-            "import importlib.util, json, os, socket, sys, signal, subprocess, threading",
-            f"spec = importlib.util.spec_from_file_location('sandbox', {sandbox_module.__file__!r})",
-            "sandbox = importlib.util.module_from_spec(spec); sys.modules['sandbox'] = sandbox",
-            "spec.loader.exec_module(sandbox)",
-            f"sandbox.confine(sandbox.Limits(memory={limits.memory}))",
+            "import json, os, socket, sys, signal, subprocess, threading",
+            f"sys.path.append({client.HOME!r})",
+            "from srm_utils.inference.sandbox import Limits, worker",
+            f"worker.confine(Limits(memory={limits.memory}))",
             "try:",
             *[f"    {line}" for line in body.splitlines()],
             "except BaseException as error:",
@@ -232,15 +230,15 @@ def test_a_worker_that_died_between_programs_is_replaced_and_blames_none() -> No
 def test_a_program_that_takes_its_worker_down_is_refused_and_the_next_one_runs(monkeypatch) -> None:
     with Sandbox(LIMITS) as made:
         made.run(["1"])
-        real = sandbox_module.select.poll
+        real = client.select.poll
 
         def dies_first():
             made._process.kill()
             made._process.wait()
-            monkeypatch.setattr(sandbox_module.select, "poll", real)
+            monkeypatch.setattr(client.select, "poll", real)
             return real()
 
-        monkeypatch.setattr(sandbox_module.select, "poll", dies_first)
+        monkeypatch.setattr(client.select, "poll", dies_first)
         # The worker may still have answered before it died; a long program has not.
         gone, next_ = made.run(["while True:\n    pass", "print(2)"])
         assert gone.kind == "limit" and "process down" in gone.refusal
@@ -252,7 +250,7 @@ def test_a_reply_that_is_no_outcome_or_too_long_is_a_refusal(monkeypatch) -> Non
         worker = f"import sys\nprint('ready', flush=True)\nfor line in sys.stdin: {code}"
         real = subprocess.Popen
         monkeypatch.setattr(
-            sandbox_module.subprocess, "Popen", lambda args, w=worker, r=real, **k: r([sys.executable, "-c", w], **k)
+            client.subprocess, "Popen", lambda args, w=worker, r=real, **k: r([sys.executable, "-c", w], **k)
         )
         with Sandbox(LIMITS) as made:
             assert made.run(["print(1)"])[0].kind == "limit"
@@ -273,13 +271,13 @@ def test_closing_ends_the_process_and_run_starts_another() -> None:
 
 def test_an_interrupt_does_not_shift_the_replies(sandbox, monkeypatch) -> None:
     sandbox.run(["1"])
-    real = sandbox_module.os.read
+    real = client.os.read
 
     def interrupted(*args):
-        monkeypatch.setattr(sandbox_module.os, "read", real)
+        monkeypatch.setattr(client.os, "read", real)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sandbox_module.os, "read", interrupted)
+    monkeypatch.setattr(client.os, "read", interrupted)
     with pytest.raises(KeyboardInterrupt):
         sandbox.run(["print('interrupted')"])
     assert sandbox.run(["print('mine')"])[0].answer == "mine"
@@ -457,7 +455,7 @@ def test_no_text_raises(text) -> None:
         ("x = 1\ny = x / 0", "Line 2: something is divided by zero."),
         ("print(total)", "Line 1: there is no 'total'"),
         ("def f():\n    y = y + 1\nf()", "Line 2: 'y' is used before it has a value."),
-        ("x = [1]\nx.append(2)", "write xs = xs + [x]"),
+        ("x = [1]\nx.frob(2)", "Line 2: The attribute .frob of a value of type list is not in the language."),
         ("x = 3\nx(2)", "Line 2: a number cannot be called as a function."),
         ("d = {'a': 1}\nprint(d['b'])", "Line 2: there is no key b."),
         ("xs = [1]\nprint(xs[4])", "Line 2: list index out of range."),
