@@ -32,7 +32,10 @@ class Profile:
 
     `base`, `instruct`, `dialogue`, `teacher`, `small` and `large` are model names (bundled, a hub id or a local
     folder); `dialogue` is who criticises and talks where a model needs to have learnt that.
-    `task` is the task a notebook measures on when it has no reason for another. `n_problems` is a test set's
+    `task` is the task a notebook measures on when it has no reason for another; `plan_task` asks for a plan,
+    `search_task` for an answer that is hard to find, and `check_task` for one that is easy to check. `difficulties`
+    are those at which `base` solves some problems and not all, None for all that the task has. `n_examples` is the
+    number of worked examples where a technique is told what to do by a prompt. `n_problems` is a test set's
     size, `n_samples` the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the
     number of training problems, `train_steps` the optimiser steps, `batch_size` the sequences in a step,
     `seeds` the number of training seeds; with `grid` a notebook runs every arm that it has, else a slice. `bits` is
@@ -48,6 +51,11 @@ class Profile:
     small: str = "base-small"
     large: str = "base-large"
     task: str = "chain"
+    plan_task: str = "graph"
+    search_task: str = "countdown"
+    check_task: str = "sudoku"
+    difficulties: tuple[int, ...] | None = None
+    n_examples: int = 0
     n_problems: int = 100
     n_samples: int = 16
     max_new_tokens: int = 96
@@ -108,6 +116,11 @@ PROFILES: dict[str, Profile] = {
         instruct=ADAPTER,
         dialogue=ADAPTER,
         task="stories",
+        plan_task="stories",
+        search_task="reasoning-gym:gcd",
+        check_task="stories",
+        difficulties=(1,),
+        n_examples=2,
         n_problems=16,
         n_samples=4,
         max_new_tokens=64,
