@@ -6,6 +6,8 @@ is cut before the byte-pair merges. A converted folder loads in a second and tok
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -76,7 +78,8 @@ def _write(file: Path, folder: Path, metadata: dict[str, Any]) -> None:
     from srm_utils.models.quiet import quiet
 
     try:
-        with quiet():
+        # Its bars ignore what transformers is told about bars.
+        with quiet(), contextlib.redirect_stderr(io.StringIO()):
             model = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
@@ -101,7 +104,8 @@ def _write(file: Path, folder: Path, metadata: dict[str, Any]) -> None:
     ends = metadata.get("tokenizer.ggml.eos_token_id")
     if ends is not None:
         model.generation_config.eos_token_id = int(ends)
-    model.save_pretrained(folder)
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     origin = {"file": file.name, **{k: v for k, v in metadata.items() if k.startswith("general.")}}
     (folder / "gguf.json").write_text(json.dumps(origin, indent=1, default=str) + "\n", encoding="utf-8")

@@ -52,6 +52,20 @@ def model_names() -> list[str]:
     return [*bundled_models(), *FETCHABLE, *bundled_adapters()]
 
 
+def card_of(name: str) -> tuple[str, str]:
+    """Size on disk and first sentence of the card of a bundled model or adapter.
+
+    >>> card_of("base")[0].endswith("MB")
+    True
+    """
+    folder = _shipped("family" if name in bundled_models() else "adapters") / name
+    size = sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e6
+    card = folder / "README.md"
+    lines = card.read_text(encoding="utf-8").split("# ", 1)[-1].splitlines() if card.is_file() else []
+    said = next((line for line in lines[1:] if line.strip()), "")
+    return f"{size:.0f} MB", said.partition(". ")[0].rstrip(".") + "." if said else ""
+
+
 def locate(name: str) -> Located:
     """The local folder of a name, a path or a hub id; downloads from the hub what is not there yet, saying so.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from srm_utils.models import LanguageModel, load_model
+from srm_utils.models import Chat, LanguageModel, load_model
 from srm_utils.training.supervised import (
     BITS,
     Method,
@@ -143,6 +143,19 @@ class Run:
         """The weights that are trained."""
         return [p for p in self.policy.model.parameters() if p.requires_grad]
 
+    def save_weights(self, folder: Path) -> None:
+        """Write the policy as it is now, whole weights or its adapter, with tokenizer and chat."""
+        network: Any = self.policy.model
+        with quiet():
+            if self.method == "full":
+                network.save_pretrained(folder)
+            else:
+                # The name and not the place: an adapter is used on other machines too.
+                network.peft_config["default"].base_model_name_or_path = self.base
+                network.save_pretrained(folder, save_embedding_layers=False)
+        self.policy.tokenizer.save_pretrained(folder)
+        self.policy.chat.save(folder)
+
     def finish(
         self,
         tokens: int,
@@ -154,13 +167,7 @@ class Run:
         """Save the policy (whole weights or its adapter), note what training took, and drop the checkpoint."""
         import torch
 
-        network: Any = self.policy.model
-        with quiet():
-            if self.method == "full":
-                network.save_pretrained(self.out)
-            else:
-                network.save_pretrained(self.out, save_embedding_layers=False)
-        self.policy.tokenizer.save_pretrained(self.out)
+        self.save_weights(self.out)
         held = [t for o in optimizers for s in o.state.values() for t in s.values() if isinstance(t, torch.Tensor)]
         held += self.trained  # as large as their gradients
         result = TrainedModel(
@@ -181,19 +188,27 @@ def open_run(
     config: Any,
     facts: Sequence[Any] = (),
     device: str = "auto",
+    chat: Chat | None = None,
 ) -> Run:
     """Take a folder for a run and load what it trains; `config` has `method`, `rank`, `alpha` and `seed`.
 
     A model in memory is saved with the weights it has now and trained from there. `facts` (JSON values) say what
-    else makes the run what it is, such as its first questions. Raises ValueError where the folder holds another run.
+    else makes the run what it is, such as its first questions. `chat` is how the model is spoken to in training, and
+    is saved with it; None leaves its own. Raises ValueError where the folder holds another run.
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     base, name = starting_point(model, out)
-    policy = load_model(base, bits=BITS[config.method], device=device)
+    policy = load_model(base, bits=BITS[config.method], device=device, chat=chat)
     finished = claim_folder(out, run_fingerprint(policy, list(facts), config))
     if config.method != "full" and finished is None:
-        policy = _with_new_adapter(policy, config.rank, config.alpha, config.seed)
+        if hasattr(policy.model, "peft_config"):
+            # An adapter goes on being trained; it belongs to the model under it.
+            base = policy.model.peft_config["default"].base_model_name_or_path
+            for key, parameter in policy.model.named_parameters():
+                parameter.requires_grad_("lora_" in key)
+        else:
+            policy = _with_new_adapter(policy, config.rank, config.alpha, config.seed)
     return Run(policy, config.method, name, base, out, finished)
 
 
@@ -212,7 +227,7 @@ def _with_new_adapter(policy: LanguageModel, rank: int, alpha: int, seed: int) -
     for parameter in network.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    return LanguageModel(network.eval(), policy.tokenizer, policy.name, policy.bits)
+    return LanguageModel(network.eval(), policy.tokenizer, policy.name, policy.bits, policy.chat)
 
 
 def _plain(value: Any) -> Any:

@@ -245,7 +245,7 @@ def _imitate(request: Request, folder: Path, data: Data) -> TrainedModel:
     log = [{k: entry[k] for k in ("step", "loss", "tokens", "seconds")} for entry in losses]
     _wait()
     if is_first():
-        after = LanguageModel(trainer.model, policy.tokenizer, policy.name)
+        after = LanguageModel(trainer.model, policy.tokenizer, policy.name, chat=policy.chat)
         tokens = int(trainer.state.num_input_tokens_seen)
         run = Run(after, config.method, request.model, request.model, folder)
         run.finish(tokens, _passes(after, request.weights) * tokens, log[-1]["seconds"], log, [trainer.optimizer])

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from srm_utils.models import LanguageModel
+from srm_utils.models.arithmetic import mixed_precision
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.training.checkpoint import TrainedModel, load_checkpoint, open_run, save_checkpoint
@@ -536,16 +537,19 @@ def read_answers(model: LanguageModel, answers: Answers, states: bool = False) -
 
     network: Any = model.model
     bias = None  # a single answer in each row: padding stands to the right, where causal attention never looks
-    if answers.owner.max() > 1:
-        reader, read = answers.owner[:, :, None], answers.owner[:, None, :]
-        seen = ((read == 0) | (read == reader)).tril()  # the question and oneself, up to here
-        bias = torch.zeros(seen.shape, dtype=network.dtype, device=seen.device)
-        bias = bias.masked_fill(~seen, torch.finfo(bias.dtype).min)[:, None]
     first = int(answers.before.masked_fill(answers.mask == 0, answers.ids.shape[1]).min())
-    output = network(
-        input_ids=answers.ids, attention_mask=bias, position_ids=answers.positions, use_cache=False,
-        logits_to_keep=answers.ids.shape[1] - first, output_hidden_states=states,
-    )  # fmt: skip
+    kind = model.device.partition(":")[0]
+    with mixed_precision(model.device, model.parameters):
+        if answers.owner.max() > 1:
+            reader, read = answers.owner[:, :, None], answers.owner[:, None, :]
+            seen = ((read == 0) | (read == reader)).tril()  # the question and oneself, up to here
+            dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else network.dtype
+            bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+            bias = bias.masked_fill(~seen, torch.finfo(bias.dtype).min)[:, None]
+        output = network(
+            input_ids=answers.ids, attention_mask=bias, position_ids=answers.positions, use_cache=False,
+            logits_to_keep=answers.ids.shape[1] - first, output_hidden_states=states,
+        )  # fmt: skip
     row, before = answers.row[:, None], (answers.before - first).clamp(min=0)
     logits = output.logits.float()
     totals = logits.logsumexp(-1)

@@ -199,7 +199,7 @@ def train_supervised(
     log = tuple({k: entry[k] for k in ("step", "loss", "tokens", "seconds")} for entry in losses)
     trained = [p for p in network.parameters() if p.requires_grad]
     trainable = sum(p.numel() for p in trained)
-    after = LanguageModel(network, policy.tokenizer)
+    after = LanguageModel(network, policy.tokenizer, chat=policy.chat)
     tokens = int(trainer.state.num_input_tokens_seen)
     # Per token: 2 FLOPs a weight forwards, 2 backwards through it, and 2 more where the weight itself is trained.
     met = after.flops_per_token / 2

@@ -1,0 +1,153 @@
+"""How the adapters that ship for the real model were trained: `smollm2-cot`, `smollm2-rl`, `smollm2-dpo`.
+
+`srm models train NAME` runs a recipe, resumably. Each recipe trains LoRA weights on `smollm2` (hu2022lora):
+
+- `smollm2-cot` learns short chains of thought from examples (chung2022scaling): stories told in many phrasings,
+  GSM8K's training questions (cobbe2021training) and GSM-Symbolic's worked solutions (mirzadeh2024gsmsymbolic);
+- `smollm2-rl` goes on from an early checkpoint of it by GRPO on verifiable rewards (shao2024deepseekmath);
+- `smollm2-dpo` goes on from the same checkpoint by preferences among its own right and wrong chains (rafailov2023dpo).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+from srm_utils.models import Chat, load_model
+from srm_utils.tasks import get_task
+from srm_utils.tasks.problem import Grade, Problem, Task
+from srm_utils.tasks.stories import StoriesTask
+from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, group_normalised, train_policy_gradient
+from srm_utils.training.preference_optimization import PreferenceConfig, graded_pairs, train_preferences
+from srm_utils.training.supervised import Example, Method, SupervisedConfig, TrainedModel, write_json
+from srm_utils.training.supervised_loop import train_on_answers
+
+BASE = "smollm2"
+#: Plain text: worked examples in this form gave the untrained model twice the accuracy of its chat template.
+CHAT = Chat(template=False)
+#: Optimiser steps after which the chains' adapter is kept: where reinforcement learning and preferences start from.
+EARLY = 50
+#: Steps of the stories that are learnt by reward and by preference, and on which rates are tuned.
+DEPTHS = (1, 2, 3)
+#: Peak learning rates tried for each way of training, equally many.
+RATES_TRIED: dict[Method, tuple[float, ...]] = {"lora": (3e-4, 1e-3, 3e-3), "full": (3e-5, 1e-4, 3e-4)}
+
+
+@dataclass(frozen=True, slots=True)
+class ChainRecipe:
+    """Settings of `smollm2-cot`; rates were tuned on validation with equal trials (see the model card)."""
+
+    method: Method = "lora"
+    examples: int = 1920
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    seed: int = 0
+
+    @property
+    def steps(self) -> int:
+        """One pass over the examples."""
+        return self.examples // self.batch_size
+
+
+def chain_examples(n: int, seed: int = 0, data: str | os.PathLike[str] | None = None) -> list[Example]:
+    """Prompts and answers of `n` training problems: three quarters stories, the rest GSM8K and GSM-Symbolic.
+
+    Of twelve examples eight are stories solved by chain of thought, one is a story answered at once, two come from
+    GSM8K's training questions and one from GSM-Symbolic. Only `train` splits are used. `data` is the folder with
+    GSM8K; without it the hub's copy is asked for.
+    """
+    stories, symbolic = StoriesTask(), get_task("reasoning-gym:gsm_symbolic")
+    gsm8k = get_task("hf:gsm8k", data)
+    share = n // 12
+    told = stories.problems(9 * share, split="train", seed=seed)
+    chains, direct = told[: 8 * share], told[8 * share :]
+    examples = [_example(stories, p, "cot") for p in chains] + [_example(stories, p, "direct") for p in direct]
+    examples += [_example(gsm8k, p, "cot") for p in gsm8k.problems(2 * share, split="train", seed=seed)]
+    examples += [_example(symbolic, p, "cot") for p in symbolic.problems(share, split="train", seed=seed)]
+    Random(seed).shuffle(examples)
+    return examples
+
+
+def _example(task: Task, problem: Problem, style: str) -> Example:
+    return task.prompt(problem, style), task.solution(problem, style)
+
+
+def train_chains(
+    out: Path,
+    recipe: ChainRecipe,
+    data: str | os.PathLike[str] | None = None,
+    keep_early: bool = True,
+    progress: bool = False,
+) -> TrainedModel:
+    """`smollm2-cot`; the weights after `EARLY` steps are kept beside it."""
+    config = SupervisedConfig(
+        recipe.method, recipe.steps, recipe.batch_size, recipe.learning_rate, warmup=0.05, save_every=25,
+        seed=recipe.seed,
+    )  # fmt: skip
+    examples = chain_examples(recipe.examples, recipe.seed, data)
+    return train_on_answers(BASE, examples, config, out, keep_at=(EARLY,) * keep_early, chat=CHAT, progress=progress)
+
+
+def train_by_rewards(
+    out: Path, start: str | os.PathLike[str], steps: int = 30, seed: int = 0, progress: bool = False
+) -> TrainedModel:
+    """`smollm2-rl`: GRPO on stories of one to three steps; a right answer is worth 1, all others 0.
+
+    `start` is the early checkpoint: a later one solves its groups wholly or not at all, and nothing is left to compare.
+    """
+    task = StoriesTask()
+    config = PolicyGradientConfig(
+        "lora", steps, prompts=8, samples=8, learning_rate=1e-4, warmup=3, max_new_tokens=64, save_every=5, seed=seed
+    )
+
+    def right(problem: Problem, text: str) -> float:
+        return float(task.grade(text, problem) == Grade.CORRECT)
+
+    draw = batches(task, config.prompts, "cot", seed, difficulty=DEPTHS)
+    return train_policy_gradient(os.fspath(start), draw, right, config, out, group_normalised, progress=progress)
+
+
+def train_by_preferences(
+    out: Path, start: str | os.PathLike[str], problems: int = 240, steps: int = 40, seed: int = 0,
+    progress: bool = False,
+) -> TrainedModel:  # fmt: skip
+    """`smollm2-dpo`: a right and a wrong chain of its own for each story that it solves now and then.
+
+    The likelihood term keeps the right chains from becoming less likely too (pang2024iterative).
+    """
+    task, model = StoriesTask(), load_model(start)
+    asked = task.problems(problems, split="train", seed=seed + 1, difficulty=DEPTHS)
+    groups = model.sample([task.prompt(p, "cot") for p in asked], 8, 64, 1.0, seed=seed, progress=progress)
+    pairs = graded_pairs(task, asked, groups, "cot", per_problem=2, seed=seed)
+    config = PreferenceConfig("lora", steps, batch_size=8, likelihood=0.2, learning_rate=1e-4, save_every=10, seed=seed)
+    return train_preferences(os.fspath(start), pairs, config, out, progress=progress)
+
+
+def rate_trials(
+    folder: Path, examples: int = 480, problems: int = 96, data: str | os.PathLike[str] | None = None
+) -> list[dict[str, float | str]]:
+    """Three rates each for LoRA and for full weights, trained alike and measured on validation stories.
+
+    Accuracy is greedy, on stories of one to three steps in sentences never trained on. Each trial is kept in
+    `folder/trials.json` as soon as it is done.
+    """
+    file = folder / "trials.json"
+    trials: list[dict[str, float | str]] = json.loads(file.read_text()) if file.is_file() else []
+    task = StoriesTask()
+    asked = task.problems(problems, split="validation", difficulty=DEPTHS, templates="held-out")
+    for method, rates in RATES_TRIED.items():
+        for rate in rates:
+            if any(t["method"] == method and t["rate"] == rate for t in trials):
+                continue
+            out = folder / f"{method}-{rate:g}"
+            trained = train_chains(out, ChainRecipe(method, examples, learning_rate=rate), data, keep_early=False)
+            model = load_model(out, device="cpu")
+            drawn = model.sample([task.prompt(p, "cot") for p in asked], 1, 96, temperature=0)
+            right = sum(task.grade(c.text, p) == Grade.CORRECT for p, (c,) in zip(asked, drawn, strict=True))
+            trials.append({"method": method, "rate": rate, "accuracy": right / len(asked), "n": len(asked),
+                           "loss": trained.log[-1]["loss"], "seconds": trained.seconds})  # fmt: skip
+            write_json(file, trials)
+    return trials
