@@ -202,6 +202,11 @@ def search(word: str | None = None, section: str | None = None, technique: str |
 #: What a key looks like: surname, year, a word of the title.
 KEY = re.compile(r"\b[a-z]+(?:19|20)\d\d[a-z][a-z0-9]*\b")
 ARXIV_ID = re.compile(r"\d{4}\.\d{4,5}")
+#: Before April 2007.
+OLD_ARXIV_ID = re.compile(r"[a-z-]+(\.[A-Z]{2})?/\d{7}")
+#: What may stand around an identifier.
+_ARXIV_AROUND = re.compile(r"^(https?://(www\.)?arxiv\.org/(abs|pdf)/|arxiv:\s*)|(v\d+)?(\.pdf)?$", re.IGNORECASE)
+_DOI_BEFORE = re.compile(r"^(https?://)?((dx|www)\.)?doi\.org/|^doi[:\s]\s*", re.IGNORECASE)
 REQUIRED = ("title", "author", "year", "keywords", "technique")
 
 
@@ -211,11 +216,16 @@ def _load(path: Path, _mtime_ns: int) -> Library:
     from pybtex.database.input.bibtex import Parser
     from pybtex.exceptions import PybtexError
 
-    text = path.read_text(encoding="utf-8")
-    raw = _entries(text, path.name)
+    try:
+        # Some editors put a byte-order mark before the first entry.
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = path.read_bytes().count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{path.name}, line {line}: this is not UTF-8; save the file in that encoding.") from None
+    raw, told = _entries(text, path.name)
     parser = Parser()
     try:
-        parser.parse_string(text)
+        parser.parse_string(told)
     except PybtexError as error:
         line = getattr(error, "lineno", None)
         where = f", line {line}" if line else ""
@@ -230,31 +240,68 @@ def _load(path: Path, _mtime_ns: int) -> Library:
     return Library(papers, path)
 
 
-def _entries(text: str, name: str) -> dict[str, tuple[int, str]]:
-    """Key -> (first line, source) of every entry. A library's parser passes over text that is not an entry, so that a
-    lost "@" would silently lose a paper; here everything between entries must be blank or a comment.
+_OPENING = re.compile(r"@\s*(?P<kind>\w+)\s*[{(]")
+_ENTRY_KEY = re.compile(r"\s*(?P<key>[^\s,{}]+)\s*,")
+#: Delimiters, and the beginning of an entry at the start of a line.
+_DELIMITER = re.compile(r"[{}()]|^@\w+\s*[{(]\s*[^\s,{}]+\s*,", re.MULTILINE)
+
+
+def _entries(text: str, name: str) -> tuple[dict[str, tuple[int, str]], str]:
+    """Key -> (first line, source) of every entry; and the text with its comments blanked out, line for line.
+
+    `@string` and `@preamble` stay in the text, and are no entries. A library's parser passes over text that is not an
+    entry, so that a lost "@" would silently lose a paper; here everything between entries must be blank or a comment.
     """
     found: dict[str, tuple[int, str]] = {}
-    key, start, body = "", 0, [""]
-    for number, line in enumerate(text.splitlines(), 1):
-        opening = re.match(r"@\w+\{([^,\s]+),\s*$", line)
-        if key and line.startswith("@"):
-            raise ValueError(f"{name}, line {start}: entry {key!r} is not closed; end it with a line holding only }}.")
-        if opening:
-            key, start, body = opening[1], number, [line]
-            if key in found:
-                first = found[key][0]
-                raise ValueError(f"{name}, line {number}: key {key!r} stands on line {first} already; rename one.")
-        elif key:
-            body.append(line)
-            if line.rstrip() == "}":
-                found[key] = (start, "\n".join(body))
-                key = ""
-        elif line.strip() and not line.startswith("%"):
-            raise ValueError(f"{name}, line {number}: {line.strip()[:40]!r} is no entry; begin it with @type{{key, .")
-    if key:
-        raise ValueError(f"{name}, line {start}: entry {key!r} is not closed; end it with a line holding only }}.")
-    return found
+    lines: dict[str, int] = {}
+    told, at = list(text), 0
+    while begins := re.compile(r"\S").search(text, at):
+        at = begins.start()
+        line, rest_ends = text.count("\n", 0, at) + 1, (text + "\n").index("\n", at)
+        said, where = text[at:rest_ends].strip(), f"{name}, line {line}:"
+        opening = _OPENING.match(text, at)
+        kind = "comment" if said.startswith("%") or said.lower().startswith("@comment") else ""
+        kind = kind or (opening["kind"].lower() if opening else "text")
+        end = _closing(text, opening.end() - 1) if opening else None
+        if kind == "comment":
+            # What a comment holds need not be balanced.
+            end = end or rest_ends
+            told[at:end] = ["\n" if c == "\n" else " " for c in told[at:end]]
+        elif opening is None:
+            raise ValueError(f"{where} {said[:40]!r} is no entry; begin it with @type{{key, .")
+        elif kind not in ("string", "preamble"):
+            named = _ENTRY_KEY.match(text, opening.end())
+            if named is None:
+                raise ValueError(f"{where} {said[:40]!r} has no key; begin it with @type{{key, .")
+            key = named["key"]
+            if key.lower() in lines:
+                raise ValueError(f"{where} key {key!r} stands on line {lines[key.lower()]} already; rename one.")
+            if end is None:
+                raise ValueError(f"{where} entry {key!r} is not closed (a brace is missing); mend that entry.")
+            lines[key.lower()], found[key] = line, (line, text[at:end])
+        elif end is None:
+            raise ValueError(f"{where} @{kind} is not closed (a brace is missing); mend that entry.")
+        at = end
+    return found, "".join(told)
+
+
+def _closing(text: str, start: int) -> int | None:
+    """Where the entry whose brace or parenthesis stands at `start` ends; None where it is not closed.
+
+    An entry that begins at the start of a line ends the search: the one before it was left open.
+    """
+    depth = 0
+    for match in _DELIMITER.finditer(text, start):
+        sign = match[0]
+        if sign.startswith("@"):
+            return None
+        if sign == "{" or (sign == "(" and match.start() == start):
+            depth += 1
+        elif sign == "}" or (sign == ")" and depth == 1 and text[start] == "("):
+            depth -= 1
+        if depth == 0:
+            return match.end()
+    return None
 
 
 def _paper(key: str, entry: Any, line: int, source: str) -> Paper:
@@ -265,10 +312,16 @@ def _paper(key: str, entry: Any, line: int, source: str) -> Paper:
         raise ValueError(f"has no {missing[0]}; add one")
     if not re.fullmatch(r"\d{4}", fields["year"]):
         raise ValueError(f"has the year {fields['year']!r}; write four digits")
-    arxiv = fields.get("eprint", "")
-    if arxiv and not ARXIV_ID.fullmatch(arxiv):
-        raise ValueError(f"has the arXiv identifier {arxiv!r}; write it as 2201.11903")
-    if not (arxiv or fields.get("doi") or fields.get("url")):
+    # Exports of catalogues give identifiers as addresses, or with their scheme and version.
+    arxiv = re.sub(_ARXIV_AROUND, "", fields.get("eprint", "").strip())
+    if fields.get("archiveprefix", fields.get("eprinttype", "arXiv")).lower() != "arxiv":
+        arxiv = ""
+    if arxiv and not (ARXIV_ID.fullmatch(arxiv) or OLD_ARXIV_ID.fullmatch(arxiv)):
+        raise ValueError(f"has the arXiv identifier {fields['eprint']!r}; write it as 2201.11903")
+    doi = re.sub(_DOI_BEFORE, "", fields.get("doi", "").strip())
+    if doi and not re.fullmatch(r"10\.\d{4,9}(\.\d+)*/\S+", doi):
+        raise ValueError(f"has the DOI {fields['doi']!r}; write it as 10.1000/182")
+    if not (arxiv or doi or fields.get("url")):
         raise ValueError("has no address; add eprint, doi or url")
     surnames = [_text(" ".join([*p.prelast_names, *p.last_names])) for p in people]
     lineage = [_text(" ".join(p.lineage_names)) for p in people]
@@ -286,7 +339,7 @@ def _paper(key: str, entry: Any, line: int, source: str) -> Paper:
         section=fields["keywords"],
         technique=fields["technique"],
         surnames=tuple(surnames),
-        doi=fields.get("doi", ""),
+        doi=doi,
         link=fields.get("url", ""),
         note=fields.get("note", ""),
         entry=source,
@@ -300,9 +353,41 @@ def _text(latex: str) -> str:
         return latex
     from pybtex.richtext import Text
 
-    text = str(Text.from_latex(latex))
+    text = str(Text.from_latex(_accented(latex)))
     # Two commands the codec leaves as they are.
     return re.sub(r"\\textgreater\s*", ">", text).replace(r"\$", "$")
+
+
+#: The combining character of each of LaTeX's accents.
+ACCENTS = dict(zip("`'^~=u.\"hrHvdbck", "\u0300\u0301\u0302\u0303\u0304\u0306\u0307\u0308\u0309\u030a\u030b\u030c"
+                   "\u0323\u0331\u0327\u0328", strict=True))  # fmt: skip
+_LETTER = r"(?:\\[ij](?![A-Za-z])|[^\W\d_][\u0300-\u036f]*)"
+#: An accent on one letter, which may stand in braces: after a sign at once, after a letter behind a space or in braces.
+_ACCENT = re.compile(
+    r"\\(?:(?P<sign>[`'^~=.\"])|(?P<word>[uhrHvdbck])(?=[\s{]))\s*"
+    rf"(?P<open>\{{*)\s*(?P<on>{_LETTER})(?:\s*(?P<close>\}}+))?"
+)
+
+
+def _accented(latex: str) -> str:
+    r"""LaTeX with its accents as characters, the innermost first, so that one may stand on another.
+
+    >>> _accented(r"Nguy{\~{\^e}}n, H\^{o}\`ng, {\'\i}")
+    'Nguy{ễ}n, Hôǹg, {í}'
+    """
+
+    def put(match: re.Match[str]) -> str:
+        opened, closing = len(match["open"]), match["close"] or ""
+        if opened > len(closing):
+            return match[0]
+        letter = match["on"].lstrip("\\")
+        mark = ACCENTS[match["sign"] or match["word"]]
+        # Braces that the accent did not open belong to the text around it.
+        return unicodedata.normalize("NFC", letter + mark) + closing[opened:]
+
+    while (changed := _ACCENT.sub(put, latex)) != latex:
+        latex = changed
+    return latex
 
 
 def _plain(text: str) -> str:

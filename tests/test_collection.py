@@ -19,14 +19,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 import psutil
 import pytest
+from typer.testing import CliRunner
 
 from srm_utils.collection import execute as execution
 from srm_utils.collection import runner
 from srm_utils.collection.catalogue import Notebook, find, parameters_of, read_catalogue
+from srm_utils.collection.cli import app
 from srm_utils.collection.profiles import PROFILES, get_profile
 from srm_utils.collection.report import Agreement, agreement, write_report
 from srm_utils.collection.seeds import over_seeds
@@ -105,7 +108,7 @@ def started(folder: Path, label: str, cell: int) -> dict[str, Any] | None:
 def test_profiles_differ_in_size_and_device() -> None:
     sizes = [get_profile(name).n_problems for name in ("smoke", "cpu", "study")]
     assert sizes == sorted(set(sizes))
-    assert {p.name for p in PROFILES.values()} == {"smoke", "cpu", "study", "gpu"}
+    assert {p.name for p in PROFILES.values()} == {"smoke", "cpu", "study", "real", "gpu"}
     assert get_profile("gpu").device == "cuda" and get_profile("cpu").device == "cpu"
     assert get_profile("gpu:qwen3-1.7b").base == "Qwen/Qwen3-1.7B-Base"
     assert get_profile("gpu:./my-model").instruct == "./my-model"
@@ -178,13 +181,82 @@ def test_unreadable_notebooks_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no notebooks in"):
         read_catalogue(tmp_path)
     (tmp_path / "torn.ipynb").write_text('{"cells": [')
-    with pytest.raises(ValueError, match="torn.ipynb is not a readable notebook"):
-        read_catalogue(tmp_path)
+    (torn,) = read_catalogue(tmp_path)
+    assert torn.name == "torn" and "torn.ipynb is not a readable notebook" in torn.problem
+
+
+CELL = '{"cell_type": "code", "metadata": {}, "outputs": [], "source": "%s"}'
+WHOLE = '{"cells": [%s], "metadata": %s, "nbformat": 4, "nbformat_minor": 5}'
+#: Files that are no notebooks of today, and how each is named.
+UNREADABLE = {
+    "merged": ('{"cells": [\n<<<<<<< HEAD\n1\n=======\n2\n>>>>>>> theirs\n]}', "holds a merge conflict, on line 2"),
+    "ours": ("<<<<<<< ours\n{}\n=======\n{}\n>>>>>>> theirs\n", "holds a merge conflict, on line 1"),
+    "third": ('{"worksheets": [{"cells": []}], "nbformat": 3}', "is of an old notebook format; convert it with"),
+    "second": ('{"worksheets": [], "metadata": {"name": "x"}}', "is of an old notebook format"),
+    "marked": ("\ufeff" + WHOLE % ("", "{}"), "begins with a byte-order mark"),
+    "list": ("[]", "is not a readable notebook"),
+    "empty": ("", "is not a readable notebook"),
+    "texts": ('{"cells": ["a"], "metadata": {}}', "is not a readable notebook"),
+    "shape": (WHOLE % ("", '{"srm": []}'), "has metadata of another shape"),
+    "minutes": (WHOLE % ("", '{"srm": {"minutes": {"cpu": "two"}}}'), "has metadata of another shape"),
+    "tags": (WHOLE % ((CELL % "").replace('{}', '{"tags": 3}', 1), "{}"), "has metadata of another shape"),
+    "syntax": (WHOLE % ((CELL % "a = = 1").replace("{}", '{"tags": ["parameters"]}', 1), "{}"), "is not valid Python"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_an_unreadable_notebook_is_named_and_the_rest_is_listed(kind: str, shelf: Path) -> None:
+    text, says = UNREADABLE[kind]
+    names = [b.name for b in read_catalogue(shelf)]
+    (shelf / "2_inference" / f"{kind}.ipynb").write_text(text, encoding="utf-8")
+    books = read_catalogue(shelf)
+    (bad,) = [b for b in books if b.problem]
+    assert [b.name for b in books if not b.problem] == names and bad.name == f"2_inference/{kind}"
+    assert bad.problem.startswith(str(shelf)) and f"{kind}.ipynb" in bad.problem and says in bad.problem
+    assert "\n" not in bad.problem and bad.problem.endswith(".")
+    listed = CliRunner().invoke(app, ["list", "--notebooks", str(shelf)])
+    assert listed.exit_code == 0 and all(name in listed.stdout for name in names) and kind not in listed.stdout
+    assert listed.stderr == f"{bad.problem}\n"
+    alone = CliRunner().invoke(app, ["list", bad.name, "--notebooks", str(shelf)])
+    assert (alone.exit_code, alone.stdout, alone.stderr) == (2, "", f"{bad.problem}\n")
+
+
+def test_bytes_that_are_no_text_are_named(shelf: Path) -> None:
+    (shelf / "latin.ipynb").write_bytes(b'{"cells": [], "metadata": {"srm": {"title": "\xe9"}}}')
+    assert ["latin.ipynb is not a readable notebook" in b.problem for b in read_catalogue(shelf)].count(True) == 1
+
+
+def test_a_title_in_brackets_is_listed_as_it_is(tmp_path: Path, make_notebook: Make) -> None:
+    make_notebook(tmp_path / "a[b].ipynb", [], title="[bold]One[/bold] [x]", techniques=["[red]"])
+    listed = CliRunner().invoke(app, ["list", "--notebooks", str(tmp_path)])
+    assert all(word in listed.stdout for word in ("a[b]", "[bold]One[/bold] [x]", "[red]"))
 
 
 def test_parameters_are_literals_only() -> None:
     cell = {"metadata": {"tags": ["parameters"]}, "source": ["a = 1\n", "b = a + 1\n", "c, d = 1, 2\n", "e = [1, 'x']"]}
     assert parameters_of({"cells": [{"source": "z = 1"}, cell]}) == {"a": 1, "e": [1, "x"]}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "%matplotlib inline\nseed = 0\nname = 'a'",
+        "seed = 0\n%load_ext autoreload\n%autoreload 2\nname = 'a'",
+        "%%time\nseed = 0\nname = 'a'",
+        "!pip list\nseed = 0\nfiles = !ls\nname = 'a'",
+        "seed = 0\nseed?\nname = 'a'\nwhen = %timeit 1",
+        "seed = 0  # %matplotlib\nname = 'a'\nodd = {[]: 1}",
+        "%config InlineBackend.figure_format = 'svg'\nseed: int = 0\nname = 'a';",
+    ],
+)
+def test_magics_among_the_parameters_are_passed_over(source: str) -> None:
+    cell = {"metadata": {"tags": ["parameters"]}, "source": source}
+    assert parameters_of({"cells": [cell]}) == {"seed": 0, "name": "a"}
+
+
+def test_a_strange_escape_among_the_parameters_warns_nobody(recwarn: pytest.WarningsRecorder) -> None:
+    cell = {"metadata": {"tags": ["parameters"]}, "source": "%matplotlib inline\npattern = '\\d'"}
+    assert parameters_of({"cells": [cell]}) == {"pattern": "\\d"} and not recwarn.list
 
 
 @pytest.mark.parametrize(
@@ -378,6 +450,87 @@ def test_a_runs_figures_stand_beside_the_shipped_ones(tmp_path: Path) -> None:
     assert beside(vote) is None
 
 
+# ---- files as people and editors leave them ---------------------------------------------------------------
+
+
+def test_odd_names_run_as_themselves_and_an_unreadable_notebook_costs_only_itself(
+    tmp_path: Path, make_notebook: Make, environment: dict[str, str]
+) -> None:
+    books = tmp_path / "of {profile} 100%"
+    odd = ["exp{seed}", "v1.2 [b] {} #1?"]
+    for name in odd:
+        make_notebook(books / f"{name}.ipynb", ["print('itself')"])
+    make_notebook(books / "exp0.ipynb", ["print('another')"])
+    (books / "torn.ipynb").write_text("{\n<<<<<<< HEAD\n")
+    asked = ("run", "--notebooks", str(books), "--profile", "smoke", "--jobs", "2", "--id", "one", "-p", "seed", "0")
+    done = srm(environment, tmp_path, *asked)
+    folder = tmp_path / "runs" / "one"
+    seen = statuses(folder)
+    assert seen.keys() == {*odd, "exp0", "torn"}, done.stderr
+    assert [outputs(folder / f"{name}.ipynb") for name in odd] == ["itself\n"] * 2
+    assert outputs(folder / "exp0.ipynb") == "another\n"
+    assert done.returncode == 1 and "holds a merge conflict, on line 2" in seen["torn"]["error"]
+    assert "1 of 4 notebooks failed:" in done.stderr and "torn.ipynb holds a merge conflict" in done.stderr
+    page = (folder / "index.html").read_text()
+    for name in odd:
+        assert f'href="{quote(name)}.html"' in page and (folder / f"{name}.html").is_file()
+    assert runner.expected_seconds(read_catalogue(books)[0], "smoke", tmp_path / "runs") is not None
+    again = srm(environment, tmp_path, "run", "--resume", "--notebooks", str(books))
+    assert "3 notebooks taken over" in again.stderr and again.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {},
+        {"language_info": {"name": "python", "version": "3.12"}},  # VS Code before a kernel is chosen
+        {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "colab": {"provenance": []}},
+        {"kernelspec": {"display_name": "Python", "language": "python"}, "accelerator": "GPU"},
+    ],
+    ids=["bare", "vscode", "colab", "nameless"],
+)
+def test_a_notebook_without_kernel_or_language_is_python(metadata: dict[str, Any], job: execution.Job) -> None:
+    nb = json.loads(Path(job.source).read_text())
+    nb["metadata"] = metadata
+    Path(job.source).write_text(json.dumps(nb))
+    status = execution.execute(job)
+    assert (status.state, status.error) == ("completed", None) and outputs(job.output) == "one\ntwo\n"
+
+
+def test_a_notebook_of_another_language_needs_its_kernel_named(job: execution.Job) -> None:
+    nb = json.loads(Path(job.source).read_text())
+    nb["metadata"] = {"language_info": {"name": "julia"}}
+    Path(job.source).write_text(json.dumps(nb))
+    said = execution.execute(job).error or ""
+    assert said.endswith("a.ipynb is written in julia and names no kernel; choose one in Jupyter and save it.")
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [("exit()", 0), ("quit()", 0), ("print('in')\nimport os\nos._exit(0)", 0), ("import os\nos._exit(3)", 3)],
+)
+def test_a_cell_that_ends_the_kernel_is_told_from_a_full_memory(
+    cell: str, code: int, job: execution.Job, make_notebook: Make
+) -> None:
+    make_notebook(Path(job.source), ["print('before')", cell, "print('after')"])
+    status = execution.execute(job)
+    assert status.state == "failed" and (status.error or "").startswith("A cell ended the kernel (exit(), quit() or")
+    assert f"exit code {code})" in (status.error or "")
+    assert "before" in outputs(job.output) and "after" not in outputs(job.output)
+    if cell == "exit()":
+        make_notebook(Path(job.source), ["print('all')", cell])
+        assert execution.execute(job).state == "completed", "at its end a notebook may end its kernel"
+
+
+def test_sys_exit_and_a_crash_are_named(job: execution.Job, make_notebook: Make) -> None:
+    make_notebook(Path(job.source), ["import sys\nsys.exit('enough')", "print('after')"])
+    assert execution.execute(job).error == "SystemExit: enough"
+    make_notebook(Path(job.source), ["import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)"])
+    assert "crashed in compiled code (SIGSEGV)" in (execution.execute(job).error or "")
+    assert execution._explain_death(None) == execution._explain_death(-9)
+    assert execution._explain_death(-9).startswith("Its kernel died (killed, or the machine ran out of memory)")
+
+
 # ---- resume ----------------------------------------------------------------------------------------------
 
 
@@ -407,29 +560,6 @@ def test_a_runs_processes_compile_no_grammar(environment: dict[str, str]) -> Non
     code = "import srm_utils.collection.execute, nbformat, papermill, sys; print('lark' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert said.stdout.split() == ["False"], said.stderr
-
-
-def test_a_key_is_source_parameters_claims_and_package(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = shelf / "00_tour.ipynb"
-
-    def key(seed: int = 0) -> str:
-        return runner.job_key(read_catalogue(shelf)[0], {"seed": seed})
-
-    monkeypatch.setattr(runner, "code_version", lambda: "1")
-    keys = [key(), key(1)]
-    nb = json.loads(path.read_text())
-    nb["cells"][0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "old"}]
-    nb["cells"][0]["execution_count"] = 7
-    path.write_text(json.dumps(nb))
-    assert key() == keys[0], "outputs of the source are no part of it"
-    nb["cells"][0]["source"] = "profile = 'cpu'"
-    path.write_text(json.dumps(nb))
-    keys.append(key())
-    (shelf / "claims.yaml").write_text("[]")
-    keys.append(key())
-    monkeypatch.setattr(runner, "code_version", lambda: "2")
-    keys.append(key())
-    assert len(set(keys)) == 5
 
 
 def test_the_package_version_is_its_code(package: Path, environment: dict[str, str]) -> None:

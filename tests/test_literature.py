@@ -272,6 +272,126 @@ def test_malformed_entry_is_named_with_its_line(
     assert where and (line is None or int(where[1]) == line), str(error.value)
 
 
+#: The one paper of GOOD, written as reference managers and people write it.
+WAYS = {
+    "comment": "@comment{ @misc{old, title = {Not {this}}} }\n" + GOOD,
+    "JabRef": GOOD + "\n@Comment{jabref-meta: databaseType:bibtex;}\n@Comment jabref-entrytype: x {\n",
+    "string": '@string{me = "Jason Wei"}\n@STRING(you = {Yu})\n' + GOOD.replace("{Jason Wei}", "me"),
+    "joined": '@string{who = {Jason}}\n' + GOOD.replace("{Jason Wei}", 'who # " Wei"'),
+    "preamble": '@preamble{ "\\newcommand{\\x}{y}" # {z} }\n' + GOOD,
+    "month": GOOD.replace("  year ", "  month = jan,\n  year "),
+    "spaced": GOOD.replace("@misc{", "@misc {  "),
+    "capitals": GOOD.replace("@misc{", "@MISC{").replace("title ", "TITLE ").replace("keywords ", "Keywords "),
+    "parentheses": GOOD.replace("@misc{", "@misc(").replace("\n}\n", "\n)\n").replace("{Chain}", "{Chain)}"),
+    "mark": "\ufeff" + GOOD,
+    "mark and comment": "\ufeff% by hand\n\n" + GOOD,
+    "windows": GOOD.replace("\n", "\r\n"),
+    "one line": " ".join(GOOD.split()),
+    "closed early": GOOD.replace("\n}\n", "}\n"),
+    "own line": GOOD.replace("@misc{", "@misc{\n  "),
+    "indented": GOOD.replace("@misc", "   @misc").replace("\n}", "\n   }"),
+    "quoted": GOOD.replace("{Chain}", '"Chain"').replace("{2022}", "2022"),
+    "trailing comma": GOOD.replace("thought}\n", "thought},\n"),
+    "percent": GOOD + "% the end } {",
+    "at sign inside": GOOD.replace("  year", "  note = {\n@home},\n  year"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_bibliography_is_read_as_people_write_it(way: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.bib"
+    file.write_bytes(WAYS[way].encode())
+    library = load(file)
+    assert list(library) == ["wei2022chain"]
+    paper = library["wei2022chain"]
+    assert paper.title in ("Chain", "Chain)") and (paper.label, paper.year) == ("Wei, 2022", 2022)
+    begins = paper.entry.lower().startswith("@misc")
+    assert begins and paper.entry.count("{") == paper.entry.count("}")
+    assert file.read_bytes().decode("utf-8-sig").splitlines()[paper.line - 1].strip().lower().startswith("@misc")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "says"),
+    [
+        (GOOD.replace("\n}", "") + "\n" + GOOD.replace("wei2022chain", "b"), 1, "'wei2022chain' is not closed"),
+        (GOOD + "\n@string{a = {b}\n", 10, "@string is not closed"),
+        (GOOD + GOOD.replace("wei2022chain", "Wei2022Chain"), 9, "stands on line 1 already"),
+        (GOOD + "@misc{title = {x}}", 9, "has no key"),
+        (GOOD + "}\n", 9, "'}' is no entry"),
+        (GOOD.replace("{Jason Wei}", "nobody"), 3, "mend that entry"),
+        (GOOD.replace("Chain}", "Ch\udce9in}"), 2, "this is not UTF-8; save the file in that encoding"),
+    ],
+)
+def test_a_mistake_in_a_bibliography_is_named_with_its_line(text: str, line: int, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.bib"
+    file.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=re.escape(says)) as error:
+        load(file)
+    assert str(error.value).startswith(f"mine.bib, line {line}:") and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("latex", "plain"),
+    [
+        (r"Nguy{\~{\^e}}n", "Nguyễn"),
+        (r"Nguy\~{\^{e}}n", "Nguyễn"),
+        (r"Nguy\~\^en", "Nguyễn"),
+        (r"Tu\d{\^a}n", "Tuận"),
+        (r"{\d{\u{a}}}", "ặ"),
+        (r"\h{\^o}", "ổ"),
+        (r"\'{\i} {\'\i} \'\i", "í í í"),
+        (r"\c{c}\'e \c c \v{S} \H o \k{a} \r{u} \.I", "çé ç Š ő ą ů İ"),
+        (r"{\'E}cole {{\"O}}st", "École Öst"),
+        (r"\aa{} \ss{} \o{} \L{}", "å ß ø Ł"),
+        ("Nguyễn", "Nguyễn"),
+    ],
+)
+def test_accents_stand_on_letters_and_on_one_another(latex: str, plain: str, tmp_path: Path) -> None:
+    assert re.sub(r"\s+", " ", literature._text(latex)) == plain
+    file = tmp_path / "mine.bib"
+    file.write_text(GOOD.replace("Jason Wei", f"Ann {{{latex}}}").replace("Chain", latex), encoding="utf-8")
+    paper = load(file)["wei2022chain"]
+    assert re.sub(r"\s+", " ", paper.surnames[0]) == plain == re.sub(r"\s+", " ", paper.title)
+
+
+@pytest.mark.parametrize(
+    ("field", "given", "attribute", "expected"),
+    [
+        *(
+            ("doi", f"{before}10.1000/a_b.1", "doi", "10.1000/a_b.1")
+            for before in ("", "https://doi.org/", "http://dx.doi.org/", "doi.org/", "doi:", "DOI: ", "https://DOI.org/")
+        ),
+        ("doi", "10.1000.10/123", "doi", "10.1000.10/123"),
+        *(
+            ("eprint", given, "arxiv", "2201.11903")
+            for given in ("arXiv:2201.11903", "2201.11903v3", "https://arxiv.org/abs/2201.11903v2",
+                          "http://www.arxiv.org/pdf/2201.11903.pdf")
+        ),
+        ("eprint", "math.GT/0309136", "arxiv", "math.GT/0309136"),
+    ],
+)  # fmt: skip
+def test_an_identifier_may_be_given_as_an_address(
+    field: str, given: str, attribute: str, expected: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.bib"
+    rest = GOOD if field == "doi" else GOOD.replace("  eprint    = {2201.11903},\n", "")
+    file.write_text(rest.replace("  year", f"  {field} = {{{given}}},\n  year"))
+    paper = load(file)["wei2022chain"]
+    assert getattr(paper, attribute) == expected and "doi.org/http" not in paper.reference
+    assert paper.url.startswith("https://arxiv.org/abs/") and paper.url.count("arxiv") == 1
+
+
+def test_identifiers_that_are_none_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "mine.bib"
+    for doi in ("https://example.org/10.1000/1", "unknown", "10.1/x"):
+        file.write_text(GOOD.replace("  year", f"  doi = {{{doi}}},\n  year"))
+        with pytest.raises(ValueError, match=f"has the DOI '{re.escape(doi)}'; write it as 10.1000/182"):
+            load(file)
+    # Another archive's number is no arXiv identifier, and no mistake.
+    file.write_text(GOOD.replace("{2201.11903}", "{hal-0123}, archiveprefix = {HAL}, url = {https://hal.science/x}"))
+    assert (load(file)["wei2022chain"].arxiv, load(file)["wei2022chain"].url) == ("", "https://hal.science/x")
+
+
 def test_missing_file_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no bibliography at .*; restore papers.bib"):
         load(tmp_path / "none.bib")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ class Notebook:
 
     `name` is the path below the notebooks folder without its ending; `minutes` and `memory` (GB) are what the
     notebook states for each kind of profile; `parameters` are the names and defaults of its parameters cell.
+    `problem` says in one sentence why the file cannot be read, and is "" where it can.
     """
 
     name: str
@@ -30,6 +33,7 @@ class Notebook:
     minutes: dict[str, float] = field(default_factory=dict)
     memory: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
 
 
 def notebooks_dir() -> Path:
@@ -42,15 +46,31 @@ def notebooks_dir() -> Path:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A notebook's JSON. Raises ValueError with one sentence when the file is missing or damaged."""
+    """A notebook's JSON. Raises ValueError with one sentence when the file is missing, damaged or of an old format."""
+    damaged = f"{path} is not a readable notebook; restore it from version control."
     try:
-        nb = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(nb["cells"], list):
-            raise TypeError
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ValueError(f"There is no notebook at {path}; `srm list` shows the collection's.") from None
-    except (OSError, ValueError, TypeError, KeyError):
-        raise ValueError(f"{path} is not a readable notebook; restore it from version control.") from None
+    except (OSError, ValueError):
+        raise ValueError(damaged) from None
+    if text.startswith("\ufeff"):
+        raise ValueError(f"{path} begins with a byte-order mark; save it as UTF-8 without one.")
+    try:
+        nb = json.loads(text)
+    except ValueError:
+        conflict = re.search(r"^<{7}( |$)", text, re.MULTILINE)
+        if conflict is None:
+            raise ValueError(damaged) from None
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise ValueError(f"{path} holds a merge conflict, on line {line}; choose a side and save it again.") from None
+    if isinstance(nb, dict) and "cells" not in nb and ("worksheets" in nb or nb.get("nbformat", 4) < 4):
+        raise ValueError(
+            f"{path} is of an old notebook format; convert it with `jupyter nbconvert --to notebook --inplace`."
+        )
+    cells = nb.get("cells") if isinstance(nb, dict) else None
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) and "cell_type" in cell for cell in cells):
+        raise ValueError(damaged)
     return nb
 
 
@@ -72,8 +92,8 @@ def parameters_of(nb: dict[str, Any]) -> dict[str, Any]:
         if "parameters" not in cell.get("metadata", {}).get("tags", []):
             continue
         try:
-            statements = ast.parse(cell_source(cell)).body
-        except SyntaxError:
+            statements = parse(without_magics(cell_source(cell))).body
+        except (SyntaxError, ValueError):
             raise ValueError("The notebook's parameters cell is not valid Python; give it literals only.") from None
         for statement in statements:
             if isinstance(statement, ast.Assign) and len(statement.targets) == 1:
@@ -85,40 +105,92 @@ def parameters_of(nb: dict[str, Any]) -> dict[str, Any]:
             if isinstance(target, ast.Name) and statement.value is not None:
                 try:
                     found[target.id] = ast.literal_eval(statement.value)
-                except ValueError:
+                except (ValueError, TypeError):
                     continue
     return found
 
 
+def parse(source: str) -> ast.Module:
+    """The syntax tree of a source that somebody else wrote, without the compiler's warnings about it.
+
+    Raises SyntaxError for what is not Python.
+
+    >>> len(parse("a = 1").body)
+    1
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
+def without_magics(source: str) -> str:
+    """A cell as Python alone: what only IPython reads (`%matplotlib inline`, `!ls`, `x?`) becomes calls.
+
+    >>> without_magics("%%time\\nseed = 0").strip()
+    'seed = 0'
+    """
+    try:
+        parse(source)
+        return source
+    except SyntaxError:
+        from IPython.core.inputtransformer2 import TransformerManager
+
+    # The cell below `%%time` is Python like any other.
+    first, _, rest = source.lstrip().partition("\n")
+    return TransformerManager().transform_cell(rest if first.startswith("%%") else source)
+
+
 def read_notebook(path: Path, root: Path) -> Notebook:
-    """The catalogue entry of the notebook at `path`, named relative to `root`."""
+    """The catalogue entry of the notebook at `path`, named relative to `root`.
+
+    Raises ValueError with one sentence that names the file when it cannot be read.
+    """
     nb = read_json(path)
-    meta = nb.get("metadata", {}).get("srm", {})
-    return Notebook(
-        name=path.relative_to(root).with_suffix("").as_posix(),
-        path=path,
-        title=meta.get("title", path.stem),
-        topic=meta.get("topic", ""),
-        techniques=tuple(meta.get("techniques", ())),
-        papers=tuple(meta.get("papers", ())),
-        prerequisites=tuple(meta.get("prerequisites", ())),
-        minutes=dict(meta.get("minutes", {})),
-        memory=dict(meta.get("memory", {})),
-        parameters=parameters_of(nb),
-    )
+    try:
+        meta = nb.get("metadata", {}).get("srm", {})
+        listed = Notebook(
+            name=_name(path, root),
+            path=path,
+            title=str(meta.get("title", path.stem)),
+            topic=str(meta.get("topic", "")),
+            techniques=tuple(map(str, meta.get("techniques", ()))),
+            papers=tuple(map(str, meta.get("papers", ()))),
+            prerequisites=tuple(map(str, meta.get("prerequisites", ()))),
+            minutes={name: float(value) for name, value in meta.get("minutes", {}).items()},
+            memory={name: float(value) for name, value in meta.get("memory", {}).items()},
+        )
+        tags = [cell.get("metadata", {}).get("tags", []) for cell in nb["cells"]]
+        if not all(isinstance(of_cell, list) for of_cell in tags):
+            raise TypeError
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"{path} has metadata of another shape than the collection's; compare its `srm`.") from None
+    try:
+        return replace(listed, parameters=parameters_of(nb))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _name(path: Path, root: Path) -> str:
+    return path.relative_to(root).with_suffix("").as_posix()
 
 
 def read_catalogue(root: Path | None = None) -> list[Notebook]:
     """All notebooks below `root` (default: the collection), in the order of their paths.
 
-    Raises FileNotFoundError when there is none.
+    One that cannot be read has a `problem` and no more than its name. Raises FileNotFoundError when there is none.
     """
     folder = Path(root) if root is not None else notebooks_dir()
     paths = [p for p in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
     if not paths:
         raise FileNotFoundError(f"There are no notebooks in {folder}; give another folder with --notebooks.")
+    found = []
     # 00_tour and 01_landscape open the collection, then the parts in the order of their numbers.
-    return [read_notebook(p, folder) for p in sorted(paths, key=lambda p: (len(p.relative_to(folder).parts), p))]
+    for path in sorted(paths, key=lambda p: (len(p.relative_to(folder).parts), p)):
+        try:
+            found.append(read_notebook(path, folder))
+        except ValueError as error:
+            found.append(Notebook(_name(path, folder), path, title=path.stem, problem=str(error)))
+    return found
 
 
 def find(names: Sequence[str], catalogue: Sequence[Notebook]) -> list[Notebook]:

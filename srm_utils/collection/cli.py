@@ -127,20 +127,29 @@ def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> No
       srm list inference
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from srm_utils.collection.catalogue import find, read_catalogue
 
-    found = find(names or [], read_catalogue(notebooks))
+    picked = find(names or [], read_catalogue(notebooks))
+    found = [notebook for notebook in picked if not notebook.problem]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("notebook", no_wrap=True, min_width=max(len(n.name) for n in found))
+    table.add_column("notebook", no_wrap=True, min_width=max((len(n.name) for n in found), default=0))
     for heading in ("title", "min (cpu)", "techniques"):
         table.add_column(heading)
     for notebook in found:
         minutes = f"{notebook.minutes['cpu']:g}" if "cpu" in notebook.minutes else ""
-        table.add_row(notebook.name, notebook.title, minutes, ", ".join(notebook.techniques))
-    # Piped, a line is as long as it needs.
-    Console(width=None if sys.stdout.isatty() else 400).print(table)
+        # A title may hold brackets, which are no markup.
+        table.add_row(*map(escape, (notebook.name, notebook.title, minutes, ", ".join(notebook.techniques))))
+    if found:
+        # Piped, a line is as long as it needs.
+        Console(width=None if sys.stdout.isatty() else 400).print(table)
+    for notebook in picked:
+        if notebook.problem:
+            _say(notebook.problem)
+    if not found:
+        raise typer.Exit(2)
 
 
 def _finish(ended: Any) -> None:

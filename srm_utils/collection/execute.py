@@ -11,6 +11,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -19,6 +20,8 @@ import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+from srm_utils.collection.catalogue import read_json, read_notebook
 
 # nbformat's validator would compile a grammar of web addresses, which no notebook has checked, in every process: 1.5 s.
 sys.modules.setdefault("rfc3987_syntax", None)
@@ -120,6 +123,10 @@ def first_line(text: str, width: int = 300) -> str:
     return next((line.strip()[:width] for line in text.splitlines() if line.strip()), "")
 
 
+class _Refused(Exception):
+    """A notebook that cannot be run, or not to its end, in one sentence."""
+
+
 class Watch(threading.Thread):
     """Follows one kernel: reports its cell, and kills it past its time, past its memory, or when asked to stop."""
 
@@ -135,6 +142,7 @@ class Watch(threading.Thread):
         # The time limit is the notebook's own: a busy machine may take long to start a kernel.
         self.first_cell = float("inf")
         self.reason: str | None = None
+        self.process: Any = None
         self.interrupted = False
         self.ended = threading.Event()
 
@@ -147,9 +155,20 @@ class Watch(threading.Thread):
         """Note that the cell at `index` of the notebook begins, keeping all outputs so far on disk."""
         if self.nb.cells[index].cell_type == "code":
             self.cell += 1
+            # Kept here, because the kernel's manager forgets a process that has ended.
+            self.process = getattr(self._provisioner, "process", None) or self.process
             self.first_cell = min(self.first_cell, time.monotonic())
             self.save()
             self.report()
+
+    def end_cell(self, cell: Any, cell_index: int, execute_reply: Any) -> None:
+        """Note that a cell has ended. Raises _Refused where it asked the kernel to end, and others wait.
+
+        The kernel obeys some time later, perhaps after the cells that follow.
+        """
+        asked = any(part.get("source") == "ask_exit" for part in execute_reply["content"].get("payload", []))
+        if asked and self.cell < self.cells:
+            raise _Refused(_explain_death(0))
 
     def save(self) -> None:
         """Save the executed notebook as it stands."""
@@ -165,8 +184,16 @@ class Watch(threading.Thread):
     @property
     def kernel_pid(self) -> int | None:
         """The kernel's process id, once it is there."""
-        manager = getattr(self.client, "km", None)
-        return getattr(getattr(manager, "provisioner", None), "pid", None)
+        return getattr(self._provisioner, "pid", None)
+
+    @property
+    def exit_code(self) -> int | None:
+        """How the kernel's process ended, a negative number for a signal; None while it runs, or if nobody knows."""
+        return None if self.process is None else self.process.poll()
+
+    @property
+    def _provisioner(self) -> Any:
+        return getattr(getattr(self.client, "km", None), "provisioner", None)
 
     def run(self) -> None:
         """Look three times a second until the job ends or the kernel had to be killed."""
@@ -228,6 +255,10 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
                 watch.begin_cell(cell_index)
 
             nb_man.cell_start = cell_start
+            # Editors leave out what the file format asks for, and the export would refuse.
+            spec = nb_man.nb.metadata.setdefault("kernelspec", {})
+            spec.setdefault("name", kernel_name)
+            spec.setdefault("display_name", spec["name"])
             # Each kernel has its own short socket path: with the default one, parallel kernels share sockets and die.
             config = Config()
             config.KernelManager.transport = "ipc"
@@ -242,6 +273,7 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
                 # The kernel's folder, not the worker's: a worker's own folder never changes.
                 resources={"metadata": {"path": str(watch.job.output.parent)}},
                 log=logger,
+                on_cell_executed=watch.end_cell,
             )
             threads = {name: str(watch.job.threads) for name in THREAD_VARIABLES}
             # Dask has its workers give memory back at once; a kernel that did so would fault in every tensor anew.
@@ -250,16 +282,39 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
 
     logger.setLevel(logging.CRITICAL)
     papermill_engines.register("srm", WatchedEngine)
+    kernel, language = _kernel(job)
     execute_notebook(
-        job.source,
+        # papermill would fill braces in a path with parameters.
+        job.source.replace("{", "{{").replace("}", "}}"),
         None,
         parameters=job.parameters,
         engine_name="srm",
+        kernel_name=kernel,
+        language=language,
         progress_bar=False,
         start_timeout=180,
         watch=watch,
         sockets=sockets,
     )
+
+
+def _kernel(job: Job) -> tuple[str, str]:
+    """The kernel and language of a job's notebook; Python where its metadata, as editors leave it, names none.
+
+    Raises _Refused when the file cannot be read, or names another language and no kernel.
+    """
+    source = Path(job.source)
+    try:
+        read_notebook(source, source.parent)
+        meta = read_json(source).get("metadata", {})
+    except ValueError as error:
+        raise _Refused(str(error)) from None
+    spec = meta.get("kernelspec") or {}
+    name = str(spec.get("name") or "")
+    language = str((meta.get("language_info") or {}).get("name") or spec.get("language") or "").lower()
+    if not name and language not in ("", "python", "ipython"):
+        raise _Refused(f"{source} is written in {language} and names no kernel; choose one in Jupyter and save it.")
+    return name or "python3", language or (name if name and not name.startswith("python") else "python")
 
 
 def export_html(notebook: Path, html: Path) -> None:
@@ -278,15 +333,35 @@ def _explain(error: BaseException, watch: Watch) -> str:
 
     if watch.reason is not None:
         return watch.reason
+    if isinstance(error, _Refused):
+        return str(error)
     if isinstance(error, PapermillExecutionError):
         return f"{error.ename}: {first_line(str(error.evalue)) or 'no message'}"
     if isinstance(error, DeadKernelError):
-        return "Its kernel died (killed, or the machine ran out of memory); run again with --resume."
+        return _explain_death(watch.exit_code)
     if isinstance(error, NoSuchKernel):
         return f"There is no Jupyter kernel {error.name!r} here; install ipykernel, or save the notebook with python3."
     if isinstance(error, OSError):
         return disk_sentence(error)
     return f"{type(error).__name__}: {first_line(str(error)) or 'no message'}"
+
+
+def _explain_death(code: int | None) -> str:
+    """One sentence for a kernel's exit code.
+
+    >>> _explain_death(-11)
+    'Its kernel crashed in compiled code (SIGSEGV); run the cell alone to see which library it was.'
+    """
+    if code is not None and code >= 0:
+        return (
+            f"A cell ended the kernel (exit(), quit() or os._exit(), exit code {code}); "
+            "leave that call out: a notebook ends by itself."
+        )
+    crashes = (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT)
+    if code is not None and -code in crashes:
+        name = signal.Signals(-code).name
+        return f"Its kernel crashed in compiled code ({name}); run the cell alone to see which library it was."
+    return "Its kernel died (killed, or the machine ran out of memory); run again with --resume."
 
 
 def _damaged(watch: Watch) -> str | None:

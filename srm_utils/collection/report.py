@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from srm_utils.collection.catalogue import notebooks_dir
 from srm_utils.collection.display import clock
@@ -117,7 +118,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _link(folder: Path, label: str) -> str | None:
-    return f"{label}.html" if (folder / f"{label}.html").is_file() else None
+    # A label may hold signs that mean something in an address.
+    return quote(f"{label}.html") if (folder / f"{label}.html").is_file() else None
 
 
 def _notebook_row(folder: Path, label: str, status: Status | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -25,8 +26,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import srm_utils
-from srm_utils.collection.catalogue import Notebook, cell_source, find, read_catalogue, read_json
+from srm_utils.collection.catalogue import Notebook, find, read_catalogue
 from srm_utils.collection.execute import Job, Status, disk_sentence, execute, export_html, write_text
+from srm_utils.collection.fingerprint import job_key
 from srm_utils.collection.profiles import get_profile, nearest
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Run:
 
 @cache
 def code_version() -> str:
-    """A hash of the installed package: its code, its bundled models and its bibliography.
+    """A hash of the installed package, byte by byte, by which workers on other machines are held to the same one.
 
     >>> len(code_version())
     32
@@ -65,16 +67,6 @@ def code_version() -> str:
             digest.update("/".join(parts).encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()
-
-
-def job_key(notebook: Notebook, parameters: dict[str, Any]) -> str:
-    """A hash of all that decides a notebook's outcome: its cells, its parameters, the claims, the package."""
-    nb = read_json(notebook.path)
-    cells = [(c["cell_type"], cell_source(c), c.get("metadata", {}).get("tags", [])) for c in nb["cells"]]
-    file = notebook.path.parents[len(Path(notebook.name).parts) - 1] / "claims.yaml"
-    claims = file.read_text(encoding="utf-8") if file.is_file() else ""
-    text = json.dumps([cells, parameters, claims, code_version()], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def parse_parameter(notebook: Notebook, name: str, value: Any) -> Any:
@@ -148,7 +140,7 @@ def read_statuses(folder: Path) -> list[Status]:
 def expected_seconds(notebook: Notebook, profile: str, out: Path) -> float | None:
     """How long a notebook should take: as in the last run with this profile, else as it states itself."""
     past = []
-    for path in out.glob(f"*/status/**/{Path(notebook.name).name}.json"):
+    for path in out.glob(f"*/status/**/{glob.escape(Path(notebook.name).name)}.json"):
         with contextlib.suppress(ValueError, TypeError, OSError):
             status = Status(**json.loads(path.read_text()))
             ran = (status.notebook, status.state, status.parameters.get("profile"))
@@ -178,7 +170,8 @@ def plan(
             given = {k: v for k, v in wanted.items() if k in notebook.parameters}
             # In a batch over seeds each run trains one of them, or a grid of seeds would be trained once a seed.
             given |= {"seeds": 1} if settings["seeds"] > 1 and "seeds" in notebook.parameters else {}
-            given |= {k: parse_parameter(notebook, k, v) for k, v in settings["parameters"].items()}
+            if not notebook.problem:
+                given |= {k: parse_parameter(notebook, k, v) for k, v in settings["parameters"].items()}
             label = notebook.name if settings["seeds"] == 1 else f"seed-{seed}/{notebook.name}"
             jobs.append(
                 Job(
