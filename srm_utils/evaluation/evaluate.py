@@ -42,7 +42,8 @@ class Evaluation:
     """Grades and answers of shape (problems, samples), and the cost of each problem in two parts.
 
     `shared` is paid once a problem however many samples are drawn (the prompt), `drawn` is what all
-    its samples took together. `answers` are None where nothing could be parsed.
+    its samples took together. `answers` are in canonical form, None where nothing could be parsed. `from_unmarked` says
+    which were read from an unmarked end of a text, and is None where that is not known.
     """
 
     problems: tuple[Problem, ...]
@@ -50,6 +51,7 @@ class Evaluation:
     answers: NDArray[np.object_]
     shared: tuple[Cost, ...]
     drawn: tuple[Cost, ...]
+    from_unmarked: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.problems)
@@ -81,6 +83,11 @@ class Evaluation:
     def unparsable(self) -> float:
         """Share of samples in which no answer could be found."""
         return float(np.mean(self.grades == Grade.UNPARSABLE))
+
+    @property
+    def unmarked(self) -> float:
+        """Share of samples whose answer was not marked as one (`Found.unmarked`); 0 where that is not known."""
+        return 0.0 if self.from_unmarked is None else float(np.mean(self.from_unmarked))
 
     def accuracy(self, level: float = 0.95) -> Estimate:
         """Accuracy of one sample: Wilson's interval, clustered by problem (`statistics.mean_score`)."""
@@ -190,15 +197,17 @@ def evaluate(
             f"There are {len(problems)} problems and {len(completions)} groups of {sorted(sizes)} completions; "
             "draw the same number, at least one, for every problem."
         )
-    grades = [[task.grade(c.text, p) for c in group] for p, group in zip(problems, completions, strict=True)]
-    answers = [[task.extract(c.text) for c in group] for group in completions]
+    rows = list(zip(problems, completions, strict=True))
+    grades = [[task.grade(c.text, p) for c in group] for p, group in rows]
+    found = [[task.found(c.text, p) for c in group] for p, group in rows]
     prompts = [group[0].prompt_tokens for group in completions]
     return Evaluation(
         problems=tuple(problems),
         grades=np.array(grades, dtype=object),
-        answers=_objects(answers),
+        answers=_objects([[f.answer if f else None for f in row] for row in found]),
         shared=tuple(Cost(prompt_tokens=n, flops=model.flops_per_token * n) for n in prompts),
         drawn=tuple(Cost.total(c.cost for c in group) for group in completions),
+        from_unmarked=np.array([[f is not None and f.unmarked for f in row] for row in found], dtype=bool),
     )
 
 

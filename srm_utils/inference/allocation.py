@@ -154,7 +154,8 @@ class AdaptiveAllocation:
 
         drawn = draw(range(len(problems)), self.curves.probes, self.seed)
         costs = [group_cost(group, model.flops_per_token) for group in drawn]
-        looks = [self.curves.of([self.task.extract(c.text) for c in group]) for group in drawn]
+        answers = [[self.task.final(c.text, p) for c in group] for p, group in zip(problems, drawn, strict=True)]
+        looks = [self.curves.of(given) for given in answers]
         if problems:
             shares = allocate(looks, budget.samples * len(problems), least=self.curves.probes) - self.curves.probes
             for n in sorted(set(shares.tolist()) - {0}):
@@ -163,6 +164,6 @@ class AdaptiveAllocation:
                     drawn[i] = drawn[i] + group
                     costs[i] += group_cost(group, model.flops_per_token)
         return [
-            attempt(self.task, p, plurality([self.task.extract(c.text) for c in group]), group, cost)
+            attempt(self.task, p, plurality([self.task.final(c.text, p) for c in group]), group, cost)
             for p, group, cost in zip(problems, drawn, costs, strict=True)
         ]

@@ -24,7 +24,7 @@ from srm_utils.inference.thoughts import (
     last,
     rate,
 )
-from srm_utils.inference.voting import Answers
+from srm_utils.inference.voting import Answers, worth
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Problem
 from srm_utils.tasks.steps import pieces
@@ -37,13 +37,13 @@ Choose = Callable[[Answers, Sequence[float]], str | None]
 
 
 def best_scored(answers: Answers, scores: Sequence[float]) -> str | None:
-    """The answer with the highest score; of equals, the first.
+    """The answer with the highest score; of equals, the first. A score that is no number (NaN) never wins.
 
     >>> best_scored(["4", None, "5"], [0.2, 0.9, 0.3])
     '5'
     """
     stated = [i for i, answer in enumerate(answers) if answer is not None]
-    return answers[max(stated, key=lambda i: scores[i])] if stated else None
+    return answers[max(stated, key=lambda i: worth(scores[i]))] if stated else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class BeamSearch:
     def settle(self, search: Search, ends: Sequence[Branch]) -> Attempt:
         """The attempt with the answer that `choose` takes of these ends; its tree marks the best way to it."""
         ends, task = search.best(ends), self.steps.task
-        answers = [task.extract(b.text) for b in ends]
+        answers = [task.final(b.text, search.problem) for b in ends]
         answer = self.choose(answers, [search.scores[b] for b in ends])
         return search.attempt(task, ends[answers.index(answer)] if answer is not None else None)
 

@@ -48,7 +48,7 @@ class Prompting:
             texts[i] = prompt.prefill + newly(model, prompt.prefill, group[0])
             costs[i] += one_cost(group[0], model)
         return [
-            attempt(self.task, p, self.task.extract(text), text, cost)
+            attempt(self.task, p, self.task.final(text, p), text, cost)
             for p, text, cost in zip(problems, texts, costs, strict=True)
         ]
 
@@ -97,7 +97,7 @@ class LeastToMost:
             if not open_:
                 break
         return [
-            attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
+            attempt(self.task, p, self.task.final(t, p), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
         ]
 
 
@@ -131,13 +131,13 @@ class ChainOfThoughtDecoding:
             paths = [(f"{branches[j].prefill}{drawn[j].text}".strip(), gaps[j]) for j in mine]
             votes: dict[str, float] = {}
             for text, gap in paths:
-                answer = self.task.extract(text)
+                answer = self.task.final(text, problem)
                 if answer is not None:
                     votes[answer] = votes.get(answer, 0.0) + gap if self.aggregate else max(votes.get(answer, 0.0), gap)
             answer = max(votes, key=lambda a: votes[a]) if votes else None
             # The prompt is read once for all branches; the certainty is read in a second pass and charged.
             cost = one_cost(drawn[mine[0]], model) + Cost.total(drawn[j].cost for j in mine[1:])
-            unread = sum(self.task.extract(text) is None for text, _ in paths)
+            unread = sum(self.task.final(text, problem) is None for text, _ in paths)
             whole = cost + Cost.total(scored[j] for j in mine)
             attempts.append(attempt(self.task, problem, answer, paths, whole, unread))
         return attempts

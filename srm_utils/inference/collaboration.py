@@ -53,7 +53,7 @@ class LargePlans:
         for problem, plan, solution in zip(problems, plans, solutions, strict=True):
             trace = [_step(plan, "large"), _step(solution, "small")]
             cost = one_cost(plan, model) + one_cost(solution, self.small)
-            attempts.append(attempt(self.task, problem, self.task.extract(solution.text), trace, cost))
+            attempts.append(attempt(self.task, problem, self.task.final(solution.text, problem), trace, cost))
         return attempts
 
 
@@ -129,7 +129,7 @@ class Routed:
             traces[i].append(_step(completion, "large"))
             costs[i] += one_cost(completion, model)
         return [
-            attempt(self.task, p, self.task.extract(text_of(trace)), trace, cost)
+            attempt(self.task, p, self.task.final(text_of(trace), p), trace, cost)
             for p, trace, cost in zip(problems, traces, costs, strict=True)
         ]
 

@@ -71,7 +71,7 @@ class Debate:
                 costs[i] += Cost.total(one_cost(c, model) for c in trace[-1])
         attempts = []
         for problem, trace, cost in zip(problems, traces, costs, strict=True):
-            answers = [[self.task.extract(c.text) for c in said] for said in trace]
+            answers = [[self.task.final(c.text, problem) for c in said] for said in trace]
             unread = sum(row.count(None) for row in answers)
             attempts.append(attempt(self.task, problem, self.vote(answers[-1], trace[-1]), trace, cost, unread))
         return attempts

@@ -122,7 +122,7 @@ class GraphOfThoughts:
         kept = []
         for (i, _, numbers, sources), group in zip(places, groups, strict=True):
             costs[i] += group_cost(group, model.flops_per_token)
-            lists = [tuple(map(int, re.findall(r"\d+", self.task.extract(c.text) or ""))) for c in group]
+            lists = [tuple(map(int, re.findall(r"\d+", self.task.final(c.text) or ""))) for c in group]
             tries = tuple(Part(values, numbers, self.rank(values, numbers), sources) for values in dict.fromkeys(lists))
             best = max(tries, key=lambda part: part.score)
             kept.append(Part(best.values, numbers, best.score, sources, tries, lists.count(())))

@@ -212,7 +212,7 @@ class MonteCarloTreeSearch:
             trees[i].answers[-1], trees[i].costs[-1] = self._answer(trees[i]), trees[i].search.cost
 
     def _answer(self, tree: Tree) -> str | None:
-        answers = [self.steps.task.extract(branch.text) for branch in tree.ends]
+        answers = [self.steps.task.final(branch.text, tree.search.problem) for branch in tree.ends]
         return self.choose(answers, list(tree.ends.values()))
 
     def _attempt(self, tree: Tree) -> Attempt:
@@ -222,7 +222,7 @@ class MonteCarloTreeSearch:
             nodes += node.children or []
         search.scores |= {node.branch: node.mean for node in nodes[1:]} | tree.ends
         given = tree.answers[-1]
-        stating = [b for b in tree.ends if task.extract(b.text) == given] if given is not None else []
+        stating = [b for b in tree.ends if task.final(b.text, search.problem) == given] if given is not None else []
         chosen = max(stating, key=lambda b: tree.ends[b], default=None)
         met = tuple(branch.text for branch in tree.ends)
         trace = Explored(search.tree(task, chosen), met, tuple(tree.answers), tuple(tree.costs))

@@ -66,7 +66,7 @@ class MutualConsistency:
             (i, text, beginning)
             for i, solutions in enumerate(texts)
             for text in dict.fromkeys(solutions)
-            if self.task.extract(text) is not None
+            if self.task.final(text, problems[i]) is not None
             for beginning in self.masked(problems[i], text, chat_of(model).step_mark)
         ]
         # The beginnings differ in length; equal ones are completed, and paid for, once.
@@ -76,11 +76,11 @@ class MutualConsistency:
         groups = self.partner.sample(prompts, 1, budget.max_new_tokens, temperature=0)
         reached: dict[tuple[int, str], str | None] = {}
         for (i, beginning), group in zip(places, groups, strict=True):
-            reached[i, beginning] = self.task.extract(beginning + newly(self.partner, beginning, group[0]))
+            reached[i, beginning] = self.task.final(beginning + newly(self.partner, beginning, group[0]), problems[i])
             costs[i] += group_cost(group, self.partner.flops_per_token)
         agreed: Counter[tuple[int, str]] = Counter()
         for i, text, beginning in asked:
-            agreed[i, text] += reached[i, beginning] == self.task.extract(text)
+            agreed[i, text] += reached[i, beginning] == self.task.final(text, problems[i])
         return [self._vote(i, p, texts[i], agreed, costs[i]) for i, p in enumerate(problems)]
 
     def sample(
@@ -110,13 +110,16 @@ class MutualConsistency:
         candidates = [
             Candidate(text, answer, proposed, agreed[i, text] / self.masks)
             for text, proposed in Counter(texts).items()
-            if (answer := self.task.extract(text)) is not None
+            if (answer := self.task.final(text, problem)) is not None
         ]
         answers = [c.answer for c in candidates]
-        chosen = weighted(answers, [c.proposed * c.agreement for c in candidates])
-        if chosen is None:
-            chosen = plurality([self.task.extract(text) for text in texts])
-        return attempt(self.task, problem, chosen, candidates, cost, sum(self.task.extract(t) is None for t in texts))
+        weights = [c.proposed * c.agreement for c in candidates]
+        if any(weights):
+            chosen = weighted(answers, weights)
+        else:
+            chosen = plurality([self.task.final(text, problem) for text in texts])
+        unread = sum(self.task.final(text, problem) is None for text in texts)
+        return attempt(self.task, problem, chosen, candidates, cost, unread)
 
 
 def met_by(search: MonteCarloTreeSearch) -> Propose:

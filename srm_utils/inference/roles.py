@@ -70,7 +70,7 @@ class PlannerSolverVerifier:
             # A solution without a step or an answer is none: the verifier is not asked.
             shown = [
                 i for i, (p, c) in enumerate(zip(asked, solutions, strict=True))
-                if steps_by(model, c.text, p) and self.task.extract(c.text) is not None
+                if steps_by(model, c.text, p) and self.task.final(c.text, p) is not None
             ]  # fmt: skip
             checker = GenerativeVerifier(verifier, self.checks, seed=how[2])
             scored = checker.score([asked[i] for i in shown], [solutions[i].text for i in shown])
@@ -87,7 +87,7 @@ class PlannerSolverVerifier:
                 break
         best = [max(trace, key=lambda t: t.chance) for trace in traces]
         return [
-            attempt(self.task, p, self.task.extract(b.solution), trace, cost, failed)
+            attempt(self.task, p, self.task.final(b.solution, p), trace, cost, failed)
             for p, b, trace, cost, failed in zip(problems, best, traces, costs, unread, strict=True)
         ]
 
@@ -154,7 +154,7 @@ class RoundTable:
             for seat, agent in enumerate(table):
                 prompts = [self._prompt(agent, problems[i], traces[i], seat) for i in open_]
                 for i, c in zip(open_, sample_once(agent, prompts, budget.max_new_tokens, 0.0, turn), strict=True):
-                    said[i].append(Speech(agent.name, c.text, self.task.extract(c.text), self.confidence(c)))
+                    said[i].append(Speech(agent.name, c.text, self.task.final(c.text, problems[i]), self.confidence(c)))
                     costs[i] += one_cost(c, agent)
             for i in open_:
                 traces[i].append(said[i])

@@ -168,7 +168,8 @@ class ExactVerifier:
     check: Callable[[str, Problem], bool] | None = None
 
     def __call__(self, problems: Sequence[Problem], texts: Sequence[str], model: LanguageModel) -> list[Review]:
-        check, answers = self.check or self.task.matches, [self.task.extract(text) for text in texts]
+        check = self.check or self.task.matches
+        answers = [self.task.final(text, problem) for problem, text in zip(problems, texts, strict=True)]
         return [
             _verdict(self.task, text, answer is not None and check(answer, problem), Cost())
             for problem, text, answer in zip(problems, texts, answers, strict=True)
@@ -304,7 +305,7 @@ def _versions(
 
 def _attempt(task: Task, problem: Problem, versions: list[Version]) -> Attempt:
     spent = Cost.total([v.cost for v in versions] + [v.review.cost for v in versions if v.review])
-    answer = task.extract(versions[-1].text)
+    answer = task.final(versions[-1].text, problem)
     unread = sum(v.review.unparsed for v in versions if v.review) + (answer is None)
     return attempt(task, problem, answer, versions, spent, unread)
 

@@ -58,14 +58,22 @@ class Solver(Protocol):
 
 
 def attempt(
-    task: Task, problem: Problem, answer: str | None, trace: object, cost: Cost, unparsed: int | None = None
+    task: Task,
+    problem: Problem,
+    answer: str | None,
+    trace: object,
+    cost: Cost,
+    unparsed: int | None = None,
+    printed: bool = False,
 ) -> Attempt:
     """An `Attempt` whose extracted answer the task grades; None is unparsable.
 
-    `unparsed` is the number of replies that could not be read; by default the final reply alone counts.
+    `unparsed` is the number of replies that could not be read; by default the final reply alone counts. An answer that
+    a program `printed` may be a rounded decimal (`Task.matches_printed`).
     """
     unread = int(answer is None) if unparsed is None else unparsed
     if answer is None:
         return Attempt(problem.id, None, Grade.UNPARSABLE, trace, cost, unread)
-    grade = Grade.CORRECT if task.matches(answer, problem) else Grade.WRONG
+    right = task.matches_printed(answer, problem) if printed else task.matches(answer, problem)
+    grade = Grade.CORRECT if right else Grade.WRONG
     return Attempt(problem.id, answer, grade, trace, cost, unread)

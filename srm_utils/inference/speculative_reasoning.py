@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
+from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.speculative_decoding import Decoder, distribution
-from srm_utils.inference.thoughts import says
+from srm_utils.inference.thoughts import says, unjudged
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Cost
 from srm_utils.sampling.engine import sampling_mode
 from srm_utils.sampling.text import ContinuationTokenizer
+from srm_utils.tasks.dialects import JUDGE_SOLUTION, JUDGE_STEP
 from srm_utils.tasks.problem import Problem, Prompt, Task
-from srm_utils.tasks.prompts import judge_solution_prompt, judge_step_prompt
-from srm_utils.tasks.steps import steps_in
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -94,14 +94,15 @@ def by_question(candidates: Candidates) -> list[float]:
     """The probability with which the large model says "Yes" when asked if the step is right (pan2025specreason).
 
     A stated answer is asked about as a whole solution. Each question is read from its start, and charged so. Where
-    there is no step to judge yet the score is 1.
+    there is no step to judge yet the score is `thoughts.unjudged`.
     """
-    prompts = []
+    prompts: list[Prompt | None] = []
+    large = candidates.large
     for problem, draft, text in zip(candidates.problems, candidates.drafts, candidates.texts, strict=True):
-        steps = steps_in(text, problem)
-        ask = judge_step_prompt if candidates.task.extract(draft) is None else judge_solution_prompt
-        prompts.append(ask(problem, steps) if steps else None)
-    scores, costs = says(candidates.large, candidates.problems, prompts, otherwise=1.0)
+        steps = steps_by(large, text, problem)
+        skill = JUDGE_STEP if candidates.task.extract(draft) is None else JUDGE_SOLUTION
+        prompts.append(ask(large, skill, problem, steps) if steps else None)
+    scores, costs = says(large, candidates.problems, prompts, otherwise=unjudged(large))
     candidates.spend(costs)
     return scores
 
@@ -167,7 +168,7 @@ class SpeculativeReasoning:
     """The small model `drafter` writes each step, and the model given to `solve`, the large one, where it is not kept.
 
     `judge` scores a proposed step and `weight` turns the score into the probability of keeping it. A step ends with
-    `mark`. Both models keep their caches, and a rejected step is cut off again; all problems of a batch advance
+    `mark`, by default the step mark of its writer's chat. Both models keep their caches, and a rejected step is cut off again; all problems of a batch advance
     together. The attempt's trace is a list of `Step`, rejected ones too. `budget.max_new_tokens` holds for the text.
     """
 
@@ -176,7 +177,7 @@ class SpeculativeReasoning:
     judge: Judge = by_likelihood
     weight: Weight = above(0.7)
     style: str = "cot"
-    mark: str = "."
+    mark: str | None = None
     temperature: float = 0.0
     seed: int = 0
     max_batch: int = 256
@@ -219,7 +220,7 @@ class SpeculativeReasoning:
         out = []
         for r, problem in enumerate(problems):
             cost = costs[r] + small.cost(r) + large.cost(r) + Cost(seconds=seconds - costs[r].seconds)
-            out.append(attempt(self.task, problem, self.task.extract(text_of(traces[r])), traces[r], cost))
+            out.append(attempt(self.task, problem, self.task.final(text_of(traces[r]), problem), traces[r], cost))
         return out
 
     def _scores(
@@ -278,9 +279,10 @@ class Writer:
     """A model and its cache over many growing texts: it writes a step, weighs one, or takes one over."""
 
     def __init__(
-        self, model: LanguageModel, prompts: Sequence[Prompt], mark: str, temperature: float, seed: int
+        self, model: LanguageModel, prompts: Sequence[Prompt], mark: str | None, temperature: float, seed: int
     ) -> None:
-        self.model, self.mark, self.temperature = model, mark, temperature
+        self.model, self.temperature = model, temperature
+        self.mark = mark if mark is not None else chat_of(model).step_mark
         self.ids = [model.encode(p) for p in prompts]
         self.prompt_tokens = [len(ids) for ids in self.ids]
         self.keys = [stream_key(seed, ids, i) for i, ids in enumerate(self.ids)]

@@ -109,7 +109,7 @@ class BudgetForcing:
             texts[i] = f"{thought_out(model, texts[i])} {at_once(model, c)}".strip()
             costs[i] += one_cost(c, model)
         return [
-            attempt(self.task, p, self.task.extract(t), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
+            attempt(self.task, p, self.task.final(t, p), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
         ]
 
     def _joined(self, model: LanguageModel, text: str, completion: Completion) -> str:

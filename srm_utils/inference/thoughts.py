@@ -352,11 +352,11 @@ class Search:
 
     def best_answer(self, task: Task, branches: Iterable[Branch]) -> Branch | None:
         """The best ended branch of these that states an answer, None if there is none."""
-        return next((b for b in self.best(b for b in branches if b.ended) if task.extract(b.text) is not None), None)
+        return next((b for b in self.best(b for b in branches if b.ended) if task.final(b.text, self.problem)), None)
 
     def attempt(self, task: Task, chosen: Branch | None) -> Attempt:
         """The attempt whose answer is the one the chosen branch states, and whose trace is the tree."""
-        answer = task.extract(chosen.text) if chosen else None
+        answer = task.final(chosen.text, self.problem) if chosen else None
         return attempt(task, self.problem, answer, self.tree(task, chosen), self.cost)
 
     def tree(self, task: Task, chosen: Branch | None) -> Thought:
@@ -371,7 +371,7 @@ class Search:
             if branch in on_path:
                 return "chosen"
             if branch.ended:
-                return "dead" if task.extract(branch.text) is None else "answer"
+                return "dead" if task.final(branch.text, self.problem) is None else "answer"
             return "kept" if branch in children else "pruned"
 
         def thought(branch: Branch) -> Thought:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from srm_utils.inference.asking import chat_of
 from srm_utils.inference.programs import plain_number
 from srm_utils.inference.sandbox import Sandbox
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import group_cost
+from srm_utils.tasks.dialects import Dialect, in_dialect
 from srm_utils.tasks.graph import lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -31,6 +33,9 @@ LOOK_UP = "Look up"
 # Digits and signs alone, at least one sign between two numbers: nothing that a program could be made of.
 _SUM = re.compile(r"[\d\s()+\-*/.]{1,200}")
 _OPERATION = re.compile(r"[\d)]\s*[+\-*/]")
+#: A sum in plain English: numbers with signs between them, behind which "=" was written.
+_NUMBER = r"\(*\s*\$?\d[\d,]*(?:\.\d+)?\s*\)*"
+_WRITTEN = re.compile(rf"(?<![\d.,])(?:{_NUMBER}\s*[-+*/×÷x]\s*)+{_NUMBER}\s*$")
 _QUERY = re.compile(rf"{LOOK_UP}\s+([^:.?\n]{{1,80}}):$")
 
 
@@ -38,17 +43,18 @@ _QUERY = re.compile(rf"{LOOK_UP}\s+([^:.?\n]{{1,80}}):$")
 class Calculator:
     """Answers the sum that a text ends in: "Calculator: 12 + 5 =" with " 17". Sums run in the sandbox.
 
-    `asked` counts the sums, `refused` those that have no result, which the model must finish by itself.
+    The family calls it by its name; of other models every sum before "=" is taken. `asked` counts the sums, `refused` those that have no result, which the model must finish by itself.
     """
 
     sandbox: Sandbox
+    dialect: Dialect = "family"
     asked: int = 0
     refused: int = 0
     _known: dict[str, str | None] = field(default_factory=dict)
 
     def __call__(self, text: str) -> str | None:
         """The tool's words after a text that has just written "="; None where it hands over no sum."""
-        sum_ = handed_over(text)
+        sum_ = handed_over(text) if self.dialect == "family" else written_sum(text)
         if sum_ is None:
             return None
         self.asked += 1
@@ -71,6 +77,19 @@ def handed_over(text: str) -> str | None:
         return None
     last = said[:-1].rpartition("=")[2].strip()
     return last if _SUM.fullmatch(last) and _OPERATION.search(last) else None
+
+
+def written_sum(text: str) -> str | None:
+    """The sum before the "=" that a text in plain English ends in, as a program writes it; None where there is none.
+
+    >>> written_sum("1. She pays $3.50 × 2 ="), written_sum("x + 2 ="), written_sum("So 1,200 / (3 + 1) =")
+    ('3.50 * 2', None, '1200 / (3 + 1)')
+    """
+    found = _WRITTEN.search(text.rstrip().removesuffix("=")[-200:])
+    if not text.rstrip().endswith("=") or found is None:
+        return None
+    plain = found[0].strip().translate(str.maketrans({"×": "*", "÷": "/", "x": "*", "$": "", ",": ""}))
+    return re.sub(r"\b0+(?=\d)", "", plain)
 
 
 @dataclass(frozen=True)
@@ -101,12 +120,13 @@ class CalculatorCalls:
                 self.top_p,
                 seed=self.seed,
                 pause_strings=("=",),
-                pause=Calculator(sandbox),
+                pause=Calculator(sandbox, chat_of(model).dialect),
             )
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
-            answer = plurality([self.task.extract(c.text) for c in group])
-            attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
+            answers = [self.task.final(c.text, problem) for c in group]
+            cost = group_cost(group, model.flops_per_token)
+            attempts.append(attempt(self.task, problem, plurality(answers), group, cost, answers.count(None)))
         return attempts
 
 
@@ -123,15 +143,20 @@ class LookUp:
         (' Mary has 5.', ' Nothing is known.', None)
         """
         asked = _QUERY.search(text)
-        return None if asked is None else f" {self.table.get(asked[1].strip(), 'Nothing is known.')}"
+        if asked is None:
+            return None
+        query = asked[1].strip()
+        # "Look up Ann's pens:" asks for Ann, if the table knows nobody else in it.
+        names = [query] if query in self.table else [n for n in self.table if re.search(rf"\b{re.escape(n)}\b", query)]
+        return f" {self.table[names[0]] if len(names) == 1 else 'Nothing is known.'}"
 
 
 @dataclass(frozen=True)
 class ReAct:
     """Thinks and acts in turn: the facts are behind a look-up tool and come one at a time as asked (yao2023react).
 
-    `prompt` is what the model is asked, without the facts, and `table` what the tool knows of a problem.
-    `examples` are worked problems for models that do not know the form. With `budget.samples` above 1 the answers
+    `prompt` is what the model is asked, without the facts, in the model's dialect, and `table` what the tool knows of a
+    problem. `examples` are worked problems for models that do not know the form. With `budget.samples` above 1 the answers
     vote; the attempt's trace is the list of completions.
     """
 
@@ -145,9 +170,13 @@ class ReAct:
     name: str = "ReAct"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        shown = tuple((self.prompt(p).question, lookup_solution(p)) for p in self.examples)
+        make = in_dialect(self.prompt, chat_of(model).dialect)
+        prompts = [make(p) for p in problems]
+        if self.examples:
+            shown = tuple((make(p).question, lookup_solution(p)) for p in self.examples)
+            prompts = [replace(prompt, examples=shown) for prompt in prompts]
         groups = model.sample(
-            [replace(self.prompt(p), examples=shown) for p in problems],
+            prompts,
             budget.samples,
             budget.max_new_tokens,
             self.temperature,
@@ -158,6 +187,7 @@ class ReAct:
         )
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
-            answer = plurality([self.task.extract(c.text) for c in group])
-            attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
+            answers = [self.task.final(c.text, problem) for c in group]
+            cost = group_cost(group, model.flops_per_token)
+            attempts.append(attempt(self.task, problem, plurality(answers), group, cost, answers.count(None)))
         return attempts

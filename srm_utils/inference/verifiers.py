@@ -52,7 +52,7 @@ class VerifiedSamples:
             problems, groups, scored.values(self.aggregate).tolist(), scored.costs, scored.unparsed, strict=True
         )
         for problem, group, values, cost, unread in rows:
-            answers = [self.task.extract(c.text) for c in group]
+            answers = [self.task.final(c.text, problem) for c in group]
             trace = list(zip([c.text for c in group], values, strict=True))
             whole = group_cost(group, model.flops_per_token) + cost
             unread += answers.count(None)

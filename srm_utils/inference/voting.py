@@ -70,7 +70,7 @@ def most_likely(answers: Answers, completions: Sequence[Completion], normalise: 
     stated = [i for i, answer in enumerate(answers) if answer is not None]
     if not stated:
         return None
-    return answers[max(stated, key=lambda i: likelihood(completions[i], normalise))]
+    return answers[max(stated, key=lambda i: worth(likelihood(completions[i], normalise)))]
 
 
 def likelihood(completion: Completion, normalise: bool = True) -> float:
@@ -78,20 +78,29 @@ def likelihood(completion: Completion, normalise: bool = True) -> float:
     return completion.logprob / (max(len(completion.logprobs), 1) if normalise else 1)
 
 
+def worth(value: float) -> float:
+    """A worth to compare by: one that is no number is the least."""
+    return value if value == value else -math.inf
+
+
 def weighted(answers: Answers, weights: Sequence[float]) -> str | None:
     """The answer whose samples weigh most together; of equals, the one that got there first.
+
+    Answers are counted as they are given, so they should come in canonical form, as `Task.final` gives them. A weight
+    that is no number (NaN) weighs nothing.
 
     >>> weighted(["4", "5", "5"], [3.0, 1.0, 1.0])
     '4'
     """
     sums: dict[str, float] = {}
-    leader, best = None, 0.0
+    leader: str | None = None
     for answer, weight in zip(answers, weights, strict=True):
-        if answer is not None:
-            sums[answer] = sums.get(answer, 0.0) + weight
-            # Sums only grow, so whoever last passed all others leads at the end. Rounding passes nobody.
-            if sums[answer] > best * (1 + 1e-12):
-                leader, best = answer, sums[answer]
+        if answer is None:
+            continue
+        sums[answer] = sums.get(answer, 0.0) + (weight if weight == weight else 0.0)
+        # Whoever last passed all others leads at the end, where no weight is negative. Rounding passes nobody.
+        if leader is None or sums[answer] > sums[leader] * (1 + 1e-12):
+            leader = answer
     return leader
 
 
@@ -121,7 +130,7 @@ class SelfConsistency:
         )
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
-            answer = self.vote([self.task.extract(c.text) for c in group], group)
+            answer = self.vote([self.task.final(c.text, problem) for c in group], group)
             attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
         return attempts
 
@@ -185,7 +194,7 @@ class AdaptiveConsistency:
             )
             for i, group in zip(undecided, groups, strict=True):
                 drawn[i] += group
-                answers[i] += [self.task.extract(c.text) for c in group]
+                answers[i] += [self.task.final(c.text, problems[i]) for c in group]
                 costs[i] += group_cost(group, model.flops_per_token)
             undecided = [i for i in undecided if self.posterior(answers[i]) <= self.threshold]
             if not undecided:

@@ -11,10 +11,14 @@ from typing import Any, Literal
 
 from srm_utils.tasks.answers import AnswerFormat
 from srm_utils.tasks.grading import Found
+from srm_utils.tasks.grading.compare import agrees_to
 from srm_utils.tasks.grading.grade import Grade
 
 Split = Literal["train", "validation", "test", "confirm"]
 Templates = Literal["train", "held-out"]
+
+#: Digits to which a decimal that a program printed has to agree with the gold answer.
+PRINTED_DIGITS = 10
 
 #: Share of canonical forms in each split, in hundredths. A form's hash picks its split, so the
 #: splits are disjoint for every seed by construction.
@@ -202,6 +206,10 @@ class Task(ABC):
     @abstractmethod
     def matches(self, answer: str, problem: Problem) -> bool:
         """Whether an extracted answer is right for this problem."""
+
+    def matches_printed(self, answer: str, problem: Problem) -> bool:
+        """Whether a number that a program printed is right: it may be rounded after `PRINTED_DIGITS` digits."""
+        return self.matches(answer, problem) or agrees_to(answer, problem.answer, PRINTED_DIGITS)
 
     def check_steps(self, text: str, problem: Problem) -> list[StepCheck]:
         """The steps found in a text, each judged by the world's own rules (none by default)."""

@@ -73,7 +73,7 @@ def examples(records: Sequence[Annotated], task: Task, style: str = "unmarked") 
 def gold(task: Task, problems: Sequence[Problem], style: str = "cot") -> list[Annotated]:
     """The task's own solutions; nobody's work is priced."""
     made = [(p, task.solution(p, style)) for p in problems]
-    return [Annotated(p, text, "gold", task.extract(text), task.grade(text, p)) for p, text in made]
+    return [Annotated(p, text, "gold", task.final(text, p), task.grade(text, p)) for p, text in made]
 
 
 def sampled(
@@ -181,12 +181,12 @@ def renumbered(
 
     def as_voted(text: str, problem: Problem) -> Grade:
         # The task's own grader may read facts that only the old numbers had.
-        stated = task.extract(text)
+        stated = task.final(text, problem)
         return Grade.UNPARSABLE if stated is None else Grade.CORRECT if stated == problem.answer else Grade.WRONG
 
     groups = model.sample([task.prompt(p, style) for p in new], samples, max_new_tokens, temperature, seed=seed)
     labelled = [
-        replace(p, answer=_plurality(task.extract(c.text) for c in group)[0] or "")
+        replace(p, answer=_plurality(task.final(c.text, p) for c in group)[0] or "")
         for p, group in zip(new, groups, strict=True)
     ]
     return _records(task, labelled, groups, model, "renumbered", as_voted)
@@ -332,7 +332,7 @@ def _records(
         tokens = group[0].prompt_tokens / len(group)
         asked = Cost(prompt_tokens=tokens, flops=model.flops_per_token * tokens)
         records += [
-            Annotated(problem, c.text.strip(), source, task.extract(c.text), graded, solved, asked + c.cost)
+            Annotated(problem, c.text.strip(), source, task.final(c.text, problem), graded, solved, asked + c.cost)
             for c, graded in zip(group, grades, strict=True)
         ]
     return records

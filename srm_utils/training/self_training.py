@@ -184,7 +184,7 @@ def from_tree(task: Task, problem: Problem, attempt: Tried) -> list[Solution]:
         for node in path:
             through[id(node)].append(success)
     solved = float(np.mean(right))
-    records = [Annotated(problem, t, "searched", task.extract(t), task.grade(t, problem), solved) for t in texts]
+    records = [Annotated(problem, t, "searched", task.final(t, problem), task.grade(t, problem), solved) for t in texts]
     pairs = zip(paths, texts, strict=True)
     labels = [_labels(path, text, [fmean(through[id(node)]) for node in path]) for path, text in pairs]
     found = [Solution(*pair) for pair in zip(charged(records, attempt.cost), labels, strict=True)]

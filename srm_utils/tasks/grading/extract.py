@@ -403,6 +403,8 @@ def closing_math(text: str, concluding: bool = False) -> Found | None:
     """
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     looked = 0
+    if lines and _is_fragment(_SENTENCES.split(lines[-1])[-1]):
+        return None  # the text was cut off
     for line in reversed(lines):
         sentences = [s for s in _SENTENCES.split(line) if any(c.isdigit() for c in s) and not _CHATTER.match(s)]
         if not sentences:
@@ -412,6 +414,13 @@ def closing_math(text: str, concluding: bool = False) -> Found | None:
             continue
         return _closing_sentence(sentences[-1].strip(), concluding, line == sentences[-1].strip())
     return None
+
+
+def _is_fragment(sentence: str) -> bool:
+    """Whether a sentence without a number breaks off."""
+    if any(c.isdigit() for c in sentence) or _CHATTER.match(sentence):
+        return False
+    return len(sentence.split()) > 2 and re.search(r"[\w,;]$", sentence) is not None
 
 
 def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Found | None:
@@ -424,8 +433,8 @@ def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Foun
         if answer is not None:
             return Found(answer, "bold")
     concludes = _CONCLUDING.match(sentence) is not None
-    if equals >= 0 and (concludes or not concluding):
-        answer = _number_in(sentence[equals + 1 :])
+    if equals >= 0:
+        answer = _number_in(sentence[equals + 1 :]) if concludes or not concluding else None
         return Found(answer, "equation") if answer is not None else None
     if _LISTED.match(sentence) and not re.fullmatch(r"\d+\.?", sentence):
         return None
