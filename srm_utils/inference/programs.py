@@ -7,12 +7,12 @@ are programs (gao2023pal). Either way the model has to reason, but no longer to 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import worked_examples
+from srm_utils.inference.program_text import plain_number, program_in, stated_answer, with_print
 from srm_utils.inference.sandbox import Limits, Outcome, Sandbox
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality
@@ -22,9 +22,10 @@ from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, Task
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
-_RETURNS = re.compile(r"^def (solution|solver)\(\)", re.MULTILINE)
-_ANSWER = re.compile(r"^(ans|answer|result)\s*=[^=]", re.MULTILINE)
+__all__ = [
+    "PAL_EXAMPLES", "ProgramAided", "ProgramOfThought", "ProgramRun", "pal_examples", "plain_number", "program_in",
+    "stated_answer", "vote_of_programs", "with_print",
+]  # fmt: skip
 
 #: Worked problems for models that know Python but not our programs, in PAL's manner: the names say what a
 #: number is, comments carry the thought, a function returns the answer.
@@ -153,47 +154,5 @@ def vote_of_programs(
     for problem, group, programs in zip(problems, groups, written, strict=True):
         trace = [ProgramRun(p, ran[p], stated_answer(task, ran[p])) for p in programs]
         answer = plurality([run.answer for run in trace])
-        attempts.append(attempt(task, problem, answer, trace, group_cost(group, flops_per_token)))
+        attempts.append(attempt(task, problem, answer, trace, group_cost(group, flops_per_token), printed=True))
     return attempts
-
-
-def program_in(text: str) -> str:
-    """The program in a model's text: its last fenced block, or the whole text where there is none.
-
-    >>> program_in("Let us compute. ```python\\nprint(2)\\n``` Done.")
-    'print(2)'
-    """
-    fenced = _FENCE.findall(text)
-    return (fenced[-1] if fenced else text).strip()
-
-
-def with_print(program: str) -> str:
-    """The program with the line that prints its answer, where it defines `solution()` or `ans` and does not say it.
-
-    >>> with_print("ans = 3 + 4")
-    'ans = 3 + 4\\nprint(ans)'
-    """
-    defined = _RETURNS.search(program)
-    if defined and program.count(f"{defined[1]}(") == 1:
-        return f"{program}\nprint({defined[1]}())"
-    answers = _ANSWER.findall(program)
-    return f"{program}\nprint({answers[-1]})" if answers and "print" not in program else program
-
-
-def stated_answer(task: Task, outcome: Outcome) -> str | None:
-    """What a program printed last, as an answer of the task; None where it was refused or states none."""
-    return None if outcome.answer is None else task.extract(f"The answer is {plain_number(outcome.answer)}.")
-
-
-def plain_number(printed: str) -> str:
-    """A printed number as a person writes it: no ".0", no rounding noise of floating point; other texts as they are.
-
-    >>> plain_number("18.0"), plain_number("0.30000000000000004"), plain_number("Mary")
-    ('18', '0.3', 'Mary')
-    """
-    try:
-        value = float(printed)
-    except ValueError:
-        return printed
-    whole = re.fullmatch(r"-?\d+", printed)
-    return printed if whole or value != value or abs(value) > 1e15 else f"{value:.10f}".rstrip("0").rstrip(".")
