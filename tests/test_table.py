@@ -161,6 +161,8 @@ def test_a_path_that_is_no_file_is_refused(tmp_path):
         (["question_text", "gold", "rationale"], "question_text", "gold"),
         (["input", "target"], "input", "target"),
         (["stem", "answerKey", "choices"], "stem", "answerKey"),
+        (["question", "options", "answer_idx", "answer"], "question", "answer"),
+        (["question", "A", "B", "answer_index", "answer"], "question", "answer"),
     ],
 )
 def test_usual_names_of_columns_are_found(names, question, answer):
@@ -174,6 +176,7 @@ def test_usual_names_of_columns_are_found(names, question, answer):
         (["question", "problem", "answer"], "more than one column that could be the question: 'question', 'problem'"),
         (["question", "answer", "Answer"], "more than one column that could be the answer: 'answer', 'Answer'"),
         (["question", "answer", "answer_idx"], "could be the answer: 'answer', 'answer_idx'"),
+        (["question", "options", "answer", "target"], "could be the answer: 'answer', 'target'"),
         (["question", "answer", "solution", "rationale"], "could be the solution: 'solution', 'rationale'"),
         (["question", "answer", "options", "A", "B"], "has its options in 'options' and in 'A', 'B'"),
         (["question", "points"], "no column for the answer among 'question', 'points'; name it with \\?answer="),
@@ -361,19 +364,22 @@ def test_every_option_can_be_the_right_one_by_letter_and_by_text(texts, data):
     ("golds", "kind"),
     [
         (["3", "-4", "1,200", "$18", "0.5", "40%"], "number"),
-        (["yes", "No"], "yes-no"),
+        (["3 apples", "18 dollars", "1/2"], "number"),
+        (["yes", "No."], "yes-no"),
         (["Yes", "no", "maybe"], "yes-no"),
         ([True, False], "yes-no"),
         ([r"\frac{1}{2}", "[0, 3)", "x^2 + 1"], "math"),
         (["Paris", "the sea"], "text"),
         (["4", "Paris"], "text"),
-        (["05/02/2021"], "text"),
+        (["05/02/2021", "1/2/2021"], "text"),
+        (["10:30", "12 May"], "text"),
+        (["H2O", "B"], "text"),
     ],
 )
 def test_the_kind_of_answer_is_told_from_all_gold_answers(golds, kind):
     rows = [{"question": f"What, {i}?", "answer": gold} for i, gold in enumerate(golds)]
     task = TableTask.from_rows("t", rows)
-    assert task.kind == kind or (kind == "text" and task.kind == "math" and golds == ["05/02/2021"])
+    assert task.kind == kind
     for problem in _all(task):
         for style in task.styles:
             text = task.solution(problem, style)
@@ -391,6 +397,15 @@ def test_free_text_is_compared_without_regard_to_case_and_quotation_marks():
         task.grade("Well, let me see about that one, which is a question that nobody answers", problem)
         is Grade.UNPARSABLE
     )
+
+
+def test_a_number_counts_however_it_is_written():
+    rows = [{"question": "How many?", "answer": "18 dollars"}, {"question": "Who?", "answer": "Ann"}]
+    for task in (TableTask.from_rows("t", rows[:1]), TableTask.from_rows("t", rows)):
+        problem = next(p for p in _all(task) if p.question == "How many?")
+        for said in ("The answer is 18.", "The answer is $18.00.", r"So it is \boxed{18}", "The answer is 18 dollars."):
+            assert task.grade(said, problem) is Grade.CORRECT, (task.kind, said)
+        assert task.grade("The answer is 19 dollars.", problem) is Grade.WRONG
 
 
 def test_the_kind_can_be_overridden_and_must_then_fit():
@@ -440,6 +455,54 @@ def test_problems_carry_the_number_of_their_row_and_are_drawn_by_seed():
     _refused("There is no split 'dev'", lambda: task.problems(1, split="dev"))
     _refused("no held-out sentence templates", lambda: task.problems(1, templates="held-out"))
     _refused("has no style 'draft'", lambda: task.solution(task.problems(1)[0], "draft"))
+
+
+# ---------------------------------------------------------------- anything at all
+
+_CELLS = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=12)
+    | st.sampled_from(["A", "(B)", "yes"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from("ABCx"), inner, max_size=4),
+    max_leaves=6,
+)
+_NAMED = st.sampled_from(["question", "answer", "options", "A", "B", "solution", "context", "Answer", ""])
+
+
+def _read_or_refused(make: Any) -> None:
+    """A task whose gold answers grade as right, or one sentence."""
+    try:
+        task = make()
+    except ValueError as error:
+        said = str(error)
+        assert said.endswith(".") and "\n" not in said, said
+        return
+    for problem in _all(task):
+        assert problem.question and problem.answer
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=st.lists(st.dictionaries(_NAMED, _CELLS, min_size=1), min_size=1, max_size=4))
+def test_any_rows_are_read_or_refused_in_one_sentence(rows):
+    _read_or_refused(lambda: TableTask.from_rows("t", rows))
+    full = [{"question": f"What is it, {i}?", "answer": "A", **row} for i, row in enumerate(rows)]
+    _read_or_refused(lambda: TableTask.from_rows("t", full))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_any_text_is_read_as_a_table_or_refused_in_one_sentence(tmp_path_factory, data):
+    head = data.draw(
+        st.sampled_from(["", "question,answer\n", "question;answer\n", "[", '{"question": "q?",', "\ufeff"])
+    )
+    body = data.draw(st.text(st.sampled_from('ab1,;"\n\r\t{}[]:\\|\0é '), max_size=40) | st.binary(max_size=30))
+    form = data.draw(st.sampled_from(["csv", "json", "jsonl", "parquet"]))
+    content = head.encode() + (body if isinstance(body, bytes) else body.encode())
+    file = _file(tmp_path_factory.getbasetemp(), "any.txt", content)
+    _read_or_refused(lambda: get_task(f"{form}:{file}"))
 
 
 # ---------------------------------------------------------------- tasks made in code

@@ -32,7 +32,7 @@ DATA_VARIABLE = "SRM_DATA"
 Read = list[tuple[Row, Reading | ValueError]]
 
 
-def hub_task(rest: str, data: str | Path | None = None) -> TableTask:
+def hub_task(rest: str, data: str | os.PathLike[str] | None = None) -> TableTask:
     """The task of what stands behind `hf:`: KEY[:PATH], or OWNER/NAME[:CONFIG][?question=COLUMN&answer=COLUMN].
 
     Raises ValueError for an unknown data set, FileNotFoundError for a path that is not there, and, when problems are
@@ -56,7 +56,9 @@ def hub_task(rest: str, data: str | Path | None = None) -> TableTask:
     raise ValueError(f"There is no data set {rest!r} here; {nearest(rest, keys)}, or OWNER/NAME for one of the hub.")
 
 
-def published(key: str, path: str | Path | None = None, data: str | Path | None = None) -> TableTask:
+def published(
+    key: str, path: str | os.PathLike[str] | None = None, data: str | os.PathLike[str] | None = None
+) -> TableTask:
     """A known data set by its key in `SOURCES`, from `path`, else from the folder `data`, else as the module says.
 
     >>> published("medqa").kind
@@ -121,7 +123,7 @@ class _Copy:
         )
 
 
-def _copy(source: Source, path: str | Path | None, data: str | Path | None) -> _Copy | None:
+def _copy(source: Source, path: str | os.PathLike[str] | None, data: str | os.PathLike[str] | None) -> _Copy | None:
     """The local copy that is meant; None for the hub's."""
     if path:
         path = Path(path).expanduser()

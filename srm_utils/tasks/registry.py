@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from pathlib import Path
+from os import PathLike
 
 from srm_utils.tasks.problem import Task
 
@@ -53,7 +53,7 @@ def register_task(name: str, factory: Callable[[], Task]) -> None:
     _REGISTERED[name] = factory
 
 
-def get_task(name: str, data: str | Path | None = None) -> Task:
+def get_task(name: str, data: str | PathLike[str] | None = None) -> Task:
     """The task of a name.
 
     A name is a world, a registered task, `reasoning-gym:NAME`, a table of one's own (`csv:PATH`, `jsonl:PATH`,

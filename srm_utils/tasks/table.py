@@ -19,7 +19,7 @@ from srm_utils.tasks.grading import equal_math
 from srm_utils.tasks.grading.choice import words_of
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Problem, Split, Task, Templates
 from srm_utils.tasks.table_cells import question_hash
-from srm_utils.tasks.table_columns import KINDS, Reading, find_columns, read_table
+from srm_utils.tasks.table_columns import KINDS, Reading, find_columns, is_number, read_table
 from srm_utils.tasks.table_files import FORMS, Row, read_rows
 from srm_utils.tasks.words import answer_sentence
 
@@ -182,7 +182,8 @@ class TableTask(Task):
         form = self.answers.canonical
         if options := problem.facts["options"]:
             return form(answer) in (form(problem.answer), words_of(options[problem.answer]))
-        return form(answer) == form(problem.answer) or (self.kind != "text" and equal_math(answer, problem.answer))
+        same = form(answer) == form(problem.answer)
+        return same or ((self.kind != "text" or is_number(problem.answer)) and equal_math(answer, problem.answer))
 
     # ---------------------------------------------------------------- rows
 

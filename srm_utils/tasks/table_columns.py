@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any
 
+from srm_utils.tasks.answers import folded
 from srm_utils.tasks.grading import equal_math
+from srm_utils.tasks.grading.canonical import canonical_number
 from srm_utils.tasks.table_cells import (
     letter_of,
     listed_options,
@@ -41,10 +43,12 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "options": ("options", "choices", "candidates", "alternatives"),
     "context": ("context", "contexts", "passage", "body", "background"),
 }  # fmt: skip
+_KEYS = ("answeridx", "answerindex", "answerkey")
 _OPTION_COLUMN = re.compile(r"(?:option|choice|op)?([a-j])|(?:option|choice)(\d{1,2})")
 _WORDS = (("yes", "no"), ("yes", "no", "maybe"), ("true", "false"))
-_NUMBER = re.compile(r"[-+−]?[$€£]?\d{1,30}(?:,\d{3})*(?:\.\d+)?%?")
-_MATHEMATICS = re.compile(r"[\d\\^=+*/()\[\]{}√π-]")
+_DATE = re.compile(r"\d+[/.-]\d+[/.-]\d+")
+_SIGN = re.compile(r"[\\^=<>√π]|[\[({].*[\])}]")
+_OPERAND = re.compile(r"\d|\\[A-Za-z]|\b[a-z]\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,9 @@ def find_columns(names: Sequence[str], title: str, **given: str | None) -> Colum
                 )
             found[role] = listed
             continue
+        if role == "answer" and len(columns) == 2 and (listed or _plain_names(names) & set(_NAMES["options"])):
+            # "answer" is an option's text or letter, and the other column tells the same once more (MedQA, MMLU-Pro).
+            columns = [name for name in columns if _plain(name) not in _KEYS] or columns
         if len(columns) > 1:
             raise ValueError(
                 f"{title} has more than one column that could be the {role}: {', '.join(map(repr, columns))}; "
@@ -155,15 +162,15 @@ def read_table(rows: Sequence[Row], columns: Columns, kind: str | None = None) -
         made = [Reading(q, a, r.worked, o) for q, a, o, r in zip(asked, letters, options, read, strict=True)]
         return made, kind
     if kind == "yes-no":
-        words = next((w for w in _WORDS if {g.casefold() for g in golds} <= set(w)), None)
-        if words is None:
-            bad = next(i for i, gold in enumerate(golds) if gold.casefold() not in _WORDS[1])
+        words = _words_of(golds)
+        if not words:
+            bad = next((i for i, gold in enumerate(golds) if folded(gold) not in _WORDS[1]), 0)
             raise ValueError(f"{rows[bad].place} has the answer {golds[bad]!r}, neither yes nor no; correct it.")
         same = {word: word for word in words}
-        return [Reading(with_words(r.question, words), r.answer.casefold(), r.worked, same) for r in read], kind
+        return [Reading(with_words(r.question, words), folded(r.answer), r.worked, same) for r in read], kind
     if kind == "number":
         for row, gold in zip(rows, golds, strict=True):
-            if not _NUMBER.fullmatch(gold):
+            if not is_number(gold):
                 raise ValueError(f"{row.place} has the answer {gold!r}, not a number; correct it, or name ?kind=.")
     return [Reading(r.question, r.answer, r.worked) for r in read], kind
 
@@ -171,17 +178,25 @@ def read_table(rows: Sequence[Row], columns: Columns, kind: str | None = None) -
 def kind_of(golds: Iterable[str]) -> str:
     """The kind of answer that fits all gold answers, where there are no options.
 
-    >>> kind_of(["18", "$2,000"]), kind_of(["Yes", "no"]), kind_of([r"\\frac12", "3"]), kind_of(["Paris", "4"])
+    >>> kind_of(["18", "$2,000"]), kind_of(["Yes", "no"]), kind_of(["x^2 + 1", "3"]), kind_of(["Paris", "4"])
     ('number', 'yes-no', 'math', 'text')
     """
     golds = list(golds)
-    if all(_NUMBER.fullmatch(gold) for gold in golds):
+    if all(is_number(gold) for gold in golds):
         return "number"
-    if any({gold.casefold() for gold in golds} <= set(words) for words in _WORDS):
+    if _words_of(golds):
         return "yes-no"
-    if all(_MATHEMATICS.search(gold) and not re.search(r"(?<!\\)\b[a-z]{3,}", gold) for gold in golds):
-        return "math" if all(equal_math(gold, gold) for gold in golds) else "text"
-    return "text"
+    formulas = (is_number(g) or (_SIGN.search(g) and _OPERAND.search(g) and equal_math(g, g)) for g in golds)
+    return "math" if all(formulas) else "text"
+
+
+def is_number(gold: str) -> bool:
+    """Whether a gold answer is one number, with or without a unit, and not a date or a time.
+
+    >>> [is_number(gold) for gold in ("$1,200", "3 apples", "1/2", "01/02/2021", "10:30", "12 May", "H2O")]
+    [True, True, True, False, False, False, False]
+    """
+    return not _DATE.search(gold) and canonical_number(gold) is not None
 
 
 # ---------------------------------------------------------------- inside
@@ -243,8 +258,18 @@ def _letters(rows: Sequence[Row], golds: Sequence[str], options: Sequence[Mappin
     return next(iter(ways.values()))
 
 
+def _words_of(golds: Iterable[str]) -> tuple[str, ...]:
+    """The two or three words that all gold answers are among; empty where they are among none."""
+    said = {folded(gold) for gold in golds}
+    return next((words for words in _WORDS if said <= set(words)), ())
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
+
+
+def _plain_names(names: Iterable[str]) -> set[str]:
+    return {_plain(name) for name in names}
 
 
 def _named(asked: str, names: Sequence[str], title: str, role: str) -> str:
