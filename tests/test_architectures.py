@@ -225,3 +225,50 @@ def test_an_adapter_is_put_on_top_and_gone_without_it(saved, lm, tmp_path):
             changed += float(np.abs(plain_logprobs(lm, ids[0].tolist(), len(asked)) - wanted).max())
     assert changed > 1
     assert (why_unsupported(loaded.model) == "") == saved[0].engine
+
+
+# ---------------------------------------------------------------- low precision
+
+
+@pytest.fixture(scope="module")
+def with_outliers(tmp_path_factory):
+    """A model some of whose features are far larger than the others, as training makes them: LLM.int8 keeps those."""
+    folder, tokenizer = tmp_path_factory.mktemp("outliers"), byte_level()
+    sizes = SIZES | {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 4, "initializer_range": 0.1}
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**sizes, vocab_size=len(tokenizer)))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "norm" in name:
+                p[::9] *= 8.0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_low_precision_runs_in_the_engine(with_outliers, bits):
+    lm = load_model(with_outliers, bits=bits)
+    assert why_unsupported(lm.model) == ""
+    assert len(lm.sample(PROMPTS, n=2, max_new_tokens=5)) == len(PROMPTS)
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("fault", ["positions", "neighbours"])
+def test_a_wrong_engine_is_caught_in_low_precision_too(with_outliers, bits, fault, monkeypatch):
+    from srm_utils.sampling.rows import Rows
+
+    prepare, group = Rows.prepare, Rows._group
+
+    def shifted(rows):
+        tokens, positions = prepare(rows)
+        return tokens, positions + 1
+
+    def swapped(rows):
+        # Each row reads its neighbour's prompt.
+        if rows.live == 2:
+            rows.slot[:2] = rows.slot[:2][::-1].copy()
+        group(rows)
+
+    monkeypatch.setattr(Rows, *(("prepare", shifted) if fault == "positions" else ("_group", swapped)))
+    assert "does not give the logits" in why_unsupported(load_model(with_outliers, bits=bits).model)
