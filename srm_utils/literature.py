@@ -220,15 +220,16 @@ def _load(path: Path, _mtime_ns: int) -> Library:
         # Some editors put a byte-order mark before the first entry.
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes().count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path.name}, line {line}: this is not UTF-8; save the file in that encoding.") from None
+        before = path.read_bytes()[: error.start].count(b"\n")
+        where = f"{path.name}, line {before + 1}"
+        raise ValueError(f"{where}: this is not UTF-8; save the file in that encoding.") from None
     raw, told = _entries(text, path.name)
     parser = Parser()
     try:
         parser.parse_string(told)
     except PybtexError as error:
-        line = getattr(error, "lineno", None)
-        where = f", line {line}" if line else ""
+        at = getattr(error, "lineno", None)
+        where = f", line {at}" if at else ""
         raise ValueError(f"{path.name}{where}: {str(error).splitlines()[0]}; mend that entry.") from None
     papers = []
     for key, entry in parser.data.entries.items():

@@ -624,6 +624,9 @@ def test_seeds_that_measured_nothing_give_no_verdict() -> None:
     assert over_seeds([result(0, 0.1), result(1, float("nan"))], [claim]) == []
     two = over_seeds([result(0, 0.1), result(1, 0.12)], [claim])
     assert [(r.verdict, r.n) for r in two] == [("inconclusive", 2)], "fewer seeds than a verdict needs"
+    (equal,) = over_seeds([result(k, 0.435) for k in range(5)], [claim])
+    assert (equal.verdict, equal.value, equal.low, equal.high) == ("inconclusive", 0.435, -math.inf, math.inf)
+    assert equal.extra["reason"] == "All 5 seeds agree exactly, so there is no spread to judge by."
     on_problems = claim.model_copy(update={"seeds": None})
     assert over_seeds([result(0, 0.1), result(1, 0.12)], [on_problems]) == []
 

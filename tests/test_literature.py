@@ -706,6 +706,15 @@ def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, m
         literature.verdict_table()
 
 
+def test_the_table_shows_an_interval_without_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(literature, "_notebook_folder", lambda folder: tmp_path)
+    (tmp_path / "claims.yaml").write_text((CHECKOUT / "notebooks" / "claims.yaml").read_text())
+    row = json.loads((CHECKOUT / "notebooks" / "confirmed.json").read_text())["claims"][0]
+    row |= {"value": 0.435, "low": {"$float": "-inf"}, "high": {"$float": "inf"}, "verdict": "inconclusive"}
+    (tmp_path / "confirmed.json").write_text(json.dumps({"claims": [row]}))
+    assert "| +0.43 [−inf, +inf] |" in literature.verdict_table()
+
+
 # ----------------------------------------------------------------------------------------- the reading paths
 
 

@@ -153,6 +153,15 @@ def test_claims_figure_draws_each_types_own_margin(kind: str, lines: set[float])
     assert any(word in texts(fig)[0] for word in ("supported", "contradicted", "inconclusive"))
 
 
+def test_an_interval_without_ends_is_drawn_across_and_says_so():
+    from srm_utils.evaluation import seed_paired
+
+    equal = seed_paired([0.4] * 5).interval(0.95)
+    fig = differences({"equal": equal, "other": Estimate(0.1, 0.0, 0.2, 9)}, verdicts={"equal": "inconclusive"})
+    assert "+40.0 [no spread]  inconclusive" in texts(fig) and np.isfinite(fig.axes[0].get_xlim()).all()
+    assert fig.axes[0].get_xlim()[1] > 40
+
+
 def test_nothing_to_draw_is_one_sentence():
     for call in (
         lambda: accuracy_vs_cost({}),

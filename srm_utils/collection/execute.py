@@ -19,12 +19,12 @@ import threading
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from srm_utils.collection.catalogue import read_json, read_notebook
 
 # nbformat's validator would compile a grammar of web addresses, which no notebook has checked, in every process: 1.5 s.
-sys.modules.setdefault("rfc3987_syntax", None)
+cast("dict[str, Any]", sys.modules).setdefault("rfc3987_syntax", None)
 
 State = Literal["completed", "failed", "interrupted"]
 

@@ -7,14 +7,18 @@ from typing import Annotated
 
 import typer
 
-models_app = typer.Typer(
-    invoke_without_command=True, help="Models by name: what is bundled, what can be fetched, what is on the hub."
-)
+models_app = typer.Typer(invoke_without_command=True)
 
 
 @models_app.callback()
 def list_models(context: typer.Context) -> None:
-    """List the models that can be loaded by name, with size, licence and what each is good for."""
+    """List the models that can be loaded by name, with size, licence and what each is good for.
+
+    \b
+    Examples:
+      srm models
+      srm models fetch smollm2
+    """
     if context.invoked_subcommand is not None:
         return
     from srm_utils.collection.profiles import GPU_PRESETS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -135,16 +136,23 @@ def differences(
             face = {"inconclusive": "white", "finding": FAINT}.get(said, INK)
             dots = [x * scale for x in seeds.get(name, ())]
             ax.plot(dots, [row + 0.22] * len(dots), "o", ms=4, mfc="none", mec=MUTED, mew=1, zorder=2)
-            ax.plot([low, high], [row, row], color=INK, lw=2, solid_capstyle="butt", zorder=3)
+            bounded = math.isfinite(low) and math.isfinite(high)
+            if bounded:
+                ax.plot([low, high], [row, row], color=INK, lw=2, solid_capstyle="butt", zorder=3)
+            else:
+                # Equal values have no spread to judge by: the truth may lie anywhere.
+                ax.axhline(row, color=INK, lw=2, ls=":", zorder=3)
             ax.plot([value], [row], marker, ms=9, mfc=face, mec=INK, mew=1.6, zorder=4)
             for margin in margins.get(name, ()):
                 ax.plot([margin * scale] * 2, [row - 0.34, row + 0.34], color="#D55E00", lw=2, ls=(0, (2, 1)), zorder=1)
-            text = f"{value:+.1f} [{low:+.1f}, {high:+.1f}]".replace("-", "−")
+            interval = f"[{low:+.1f}, {high:+.1f}]" if bounded else "[no spread]"
+            text = f"{value:+.1f} {interval}".replace("-", "−")
             ax.annotate(
                 f"{text}  {said}".rstrip(), (1, row), (8, 0), xycoords=("axes fraction", "data"),
                 textcoords="offset points", va="center", fontsize=10,
             )  # fmt: skip
-            values += [low, high, *dots, *(m * scale for m in margins.get(name, ()))]
+            values += [x for x in (low, value, high) if math.isfinite(x)]
+            values += [*dots, *(m * scale for m in margins.get(name, ()))]
         ax.axvline(0, color=MUTED, lw=1, zorder=0)
         pad = 0.06 * (max(values) - min(values) or 1)
         ax.set_xlim(min(values) - pad, max(values) + pad)
