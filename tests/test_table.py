@@ -521,6 +521,19 @@ def test_a_task_made_in_code_is_known_by_its_name(monkeypatch):
     _refused("There is no task 'csv:'", lambda: get_task("csv:"))
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("gsm8k", "hf:gsm8k"),
+        ("SVAMP", "hf:svamp"),
+        ("my/set.csv", "csv:my/set.csv"),
+        ("a.jsonl?answer=x", "jsonl:a.jsonl"),
+    ],
+)
+def test_a_name_without_its_first_part_is_answered_with_the_whole_one(name, meant):
+    _refused(f"There is no task .*; did you mean {meant}", lambda: get_task(name))
+
+
 # ---------------------------------------------------------------- srm compare
 
 

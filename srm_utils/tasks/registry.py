@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from os import PathLike
+from pathlib import Path
 
 from srm_utils.tasks.problem import Task
 
@@ -82,12 +83,25 @@ def get_task(name: str, data: str | PathLike[str] | None = None) -> Task:
 
         return table_of(kind, rest)
     if name not in _WORLDS:
+        if meant := _meant(name):
+            raise ValueError(f"There is no task {name!r}; did you mean {meant}.")
         raise ValueError(
             f"There is no task {name!r}; {nearest(name, task_names())}, or reasoning-gym:NAME, hf:DATASET, csv:PATH, "
             f"jsonl:PATH, json:PATH or parquet:PATH."
         )
     module, cls = _WORLDS[name]
     return getattr(import_module(f"srm_utils.tasks.{module}"), cls)()
+
+
+def _meant(name: str) -> str:
+    """The name of a data set or of a file with the part before the colon that it lacks; "" for any other name."""
+    from srm_utils.tasks.published import SOURCES
+    from srm_utils.tasks.table_files import form_of
+
+    if name.lower() in SOURCES:
+        return f"hf:{name.lower()}"
+    form = form_of(Path(name.partition("?")[0]))
+    return f"{form}:{name}" if form else ""
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
