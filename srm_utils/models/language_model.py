@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.models.chat import Chat, find_chat
 from srm_utils.models.checks import check_vocabulary, check_widths, fitting, with_adapter
 from srm_utils.models.experts import idle_weights
@@ -255,7 +256,7 @@ def load_model(
 ) -> LanguageModel:
     """Load a model by name (`srm models` lists them), a local folder, a GGUF file, or a hub id, with its tokenizer.
 
-    `bits` 32 is float32; 16 is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower; 8 is
+    `bits` 32 is float32; 16 is bfloat16 on a GPU that has it and float32 on a CPU, where bfloat16 is slower; 8 is
     LLM.int8 (dettmers2022llmint8); 4 is NF4 with double quantisation (dettmers2023qlora). `device` is
     "auto" (a GPU if there is one), "cpu" or "cuda". `adapter` is a folder with a LoRA adapter to put on
     top; a name or folder that is an adapter brings its own model. `merge` adds the adapter to the weights.
@@ -288,16 +289,16 @@ def load_model(
             "check config.json or upgrade transformers."
         ) from error
     _check_causal(config, name)
-    dtype = torch.bfloat16 if bits == 16 and where.startswith("cuda") else torch.float32
+    half = fast_dtype(where) if where.startswith("cuda") else torch.float32
+    dtype = half if bits == 16 else torch.float32
     if bits == 4:
-        compute = torch.bfloat16 if where.startswith("cuda") else torch.float32
         quantisation = BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=compute,
+            bnb_4bit_compute_dtype=half,
         )
-        dtype = compute
+        dtype = half
     else:
         quantisation = BitsAndBytesConfig(load_in_8bit=True) if bits == 8 else None
     with quiet(), fitting(folder, config, name):

@@ -463,7 +463,7 @@ def time_fine_tuning(work: Work, batch_size: int, folder: Path) -> pd.DataFrame:
             TrainingArguments(
                 output_dir=str(folder / "plain"), max_steps=steps, per_device_train_batch_size=batch_size,
                 learning_rate=ours.args.learning_rate, optim="adamw_torch", max_grad_norm=1.0, seed=0, data_seed=0,
-                use_cpu=not first.device.startswith("cuda"), bf16=first.device.startswith("cuda"), report_to=[],
+                use_cpu=not first.device.startswith("cuda"), bf16=ours.args.bf16, report_to=[],
                 disable_tqdm=True, save_strategy="no", logging_steps=1, include_num_input_tokens_seen="non_padding",
             ),
             DataCollatorForSeq2Seq(first.tokenizer, label_pad_token_id=-100),
