@@ -14,6 +14,7 @@ from srm_utils.tasks.grading import Found, find_choice
 from srm_utils.tasks.grading.canonical import canonical_math, canonical_number
 from srm_utils.tasks.grading.choice import LETTERS, words_of
 from srm_utils.tasks.grading.extract import How, closing_math, final, first_line, read_math, stated, tidied
+from srm_utils.tasks.grading.tokens import WRAPPER
 
 Options = Mapping[str, str]
 
@@ -165,6 +166,8 @@ def folded(answer: str) -> str:
     >>> folded(' "New York". ')
     'new york'
     """
+    for _ in range(2):
+        answer = WRAPPER.sub(r" \1 ", answer)
     return " ".join(answer.split()).casefold().strip("\"'“”‘’.*_` ")
 
 

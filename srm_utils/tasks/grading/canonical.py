@@ -15,7 +15,7 @@ from srm_utils.tasks.grading.tokens import Refused, cleaned
 from srm_utils.tasks.grading.units import UNFORGIVEN, is_forgiven, is_unit
 
 _MAX_DECIMALS = 30
-_MONEY = ("dollar", "euro", "pound sterling", "yen", "rupee", "cent", "lb")
+_MONEY = ("dollar", "euro", "sterling", "yen", "rupee", "cent", "lb")
 
 
 def canonical_number(text: str) -> str | None:

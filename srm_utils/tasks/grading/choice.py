@@ -16,7 +16,7 @@ MAX_OPTION = 1_000  #: characters of a statement that are read
 
 _LABEL = r"[(\[]?\s*(?:\\?\(\s*)?([A-J])\s*(?:\\?\))?\s*[)\]]?"
 _AFTER = r"(?=[\s.,:;!*_)\]$。，]|\Z)"
-_MARKS = r"[*_\"'`$\s]*"
+_MARKS = r"[*_\"'`$\s]{0,6}"
 _SAID = (
     # "Option B is correct", "(B) is the best answer"
     re.compile(
@@ -50,7 +50,13 @@ _ALSO = re.compile(
     r"\s*(?:[,/&]|\band\b|\bor\b|[,/]\s*(?:and|or)\b)\s*\(?([A-J])\)?(?=\s*(?:[,/&.;:)]|and\b|or\b|\Z|\n))"
 )
 _DENIED = re.compile(r"\b(?:not|n't|neither|isn't|incorrect|wrong)\b", re.IGNORECASE)
-_CONDITION = re.compile(r"\b(?:if|whether|not|never|why|unless|n't|suppose)\b[^.\n]{0,15}$", re.IGNORECASE)
+#: Behind a letter without a mark, these begin a sentence about an option, not a choice.
+_VERB = re.compile(
+    r"(?:is|are|was|were|isn't|aren't|and(?! not)|or|nor|but|cannot|can't|would|could|may|might|seems|has|have|does|do)"
+    r"\b",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"\b(?:if|whether|not|never|why|unless|n't|suppose|neither|nor)\b[^.\n]{0,15}$", re.IGNORECASE)
 _CONCLUSION = re.compile(
     r"^\W*(?:so|therefore|thus|hence)\b[, ]*"
     r"(?:the (?:answer|choice) (?:is|must be) |it(?:'s| is| must be) |that(?:'s| is) )?",
@@ -177,7 +183,7 @@ def _label_at(said: str, options: Mapping[str, str]) -> str | None:
     if label not in options:
         return None
     named = words_of(options[label])
-    if not mark and _DENIED.match(rest) and not (named and words_of(rest).startswith(named)):
+    if not mark and (_DENIED.match(rest) or _VERB.match(rest)) and not (named and words_of(rest).startswith(named)):
         return None
     if sure or label not in "AI" or (named and words_of(rest).startswith(named)):
         return label

@@ -19,6 +19,10 @@ from srm_utils.tasks.grading.tokens import ANSWER_CHARACTERS, BOLD_PART, Refused
 from srm_utils.tasks.grading.units import UNFORGIVEN
 
 TAIL_CHARACTERS = 20_000  #: how far from its end a text is searched for its final answer
+MAX_STATEMENTS = 25  #: how many of the last statements are tried
+MAX_BOX = 4_000  #: characters after which a box counts as unclosed
+MAX_SENTENCE = 600  #: characters of a sentence that are read
+MAX_READINGS = 6  #: how many verbs and commas of a sentence are tried
 
 How = Literal["boxed", "tagged", "hashes", "phrase", "bare", "bold", "equation", "line", "sentence"]
 
@@ -122,7 +126,7 @@ class Statement:
 def statements(text: str) -> list[Statement]:
     """The marked places of a text in their order, boxes that are one list joined by commas."""
     found: list[Statement] = []
-    for box in _BOX.finditer(text):
+    for box in list(_BOX.finditer(text))[-2 * MAX_STATEMENTS :]:
         said, end = box_content(text, box.end())
         if said == "":
             continue  # the instruction quoted: "in \boxed{}"
@@ -154,8 +158,8 @@ def box_content(text: str, at: int) -> tuple[str | None, int]:
     if text[at] != "{":
         found = re.compile(r"\\[A-Za-z]+|\S").match(text, at)
         return (found.group(), found.end()) if found else (None, at)
-    depth, i = 0, at
-    while i < len(text):
+    depth, i, end = 0, at, min(len(text), at + MAX_BOX)
+    while i < end:
         if text[i] == "\\":
             i += 2
             continue
@@ -202,7 +206,7 @@ def _last_statement(
     """The last statement that can be read, and whether the text was cut off inside its last one."""
     places = sorted([*statements(text), *more(text)], key=lambda s: (s.start, s.end))
     last = len(places) - 1
-    for i in range(last, -1, -1):
+    for i in range(last, max(-1, last - MAX_STATEMENTS), -1):
         place = places[i]
         if place.said is None or (i == last and place.how == "phrase" and is_cut_off(place.said)):
             return None, True
@@ -244,16 +248,16 @@ _OPEN_FORMULA = re.compile(r"\$[^$0-9]*(?:\\[A-Za-z]+|[\^_=+*/-])[^$]*$|(?:^|\s)
 
 
 def first_line(rest: str) -> str:
-    return rest.lstrip().partition("\n")[0].strip()
+    return rest.lstrip().partition("\n")[0][: 2 * MAX_SENTENCE].strip()
 
 
 # ---------------------------------------------------------------- mathematics
 
 _SENTENCE_END = re.compile(
     r"(?<!\bRs)(?<!\bapprox)(?<!\bvs)[.!?][\"'”’)*_]*(?=\s|$)|。"
-    r"|,?\s+(?:because|since|so|which|as|I hope|given that|assuming|based on|meaning|that is|i\.e\.|equivalently|"
-    r"making|leaving|after|whereas|while|but|let me)\b|,\s+(?:where|when|and (?:she|he|it|they|we|this|that))\b"
-    r"|\s[—–]\s|\s-\s(?=[A-Za-z]{3,})"
+    r"|,?\s+(?:because|since|so|which|I hope|given that|assuming|based on|meaning|that is|i\.e\.|equivalently|making|"
+    r"leaving|after|whereas|while|but|let me|as (?:the|we|it|he|she|they|there|this|that|shown|required|per|a|you))\b"
+    r"|,\s+(?:as|where|when|and (?:she|he|it|they|we|this|that))\b|\s[—–]\s|\s-\s(?=[A-Za-z]{3,})"
 )
 _DISPLAY = ((r"\[", r"\]"), ("$$", "$$"))
 _VERB = re.compile(
@@ -320,7 +324,7 @@ def _in_statement(rest: str) -> str | None:
             return tidied(" ".join(body.split())) if closed else None
     line = first_line(rest)
     end = _SENTENCE_END.search(line)
-    sentence = line[: end.start()] if end else line
+    sentence = (line[: end.start()] if end else line)[:MAX_SENTENCE]
     for candidate in _readings(sentence):
         answer = tidied(candidate)
         if answer is not None and readable(answer):
@@ -331,9 +335,9 @@ def _in_statement(rest: str) -> str | None:
 def _readings(sentence: str) -> Iterator[str]:
     """A sentence, then what follows its last verb, then shorter beginnings of it, then its one number."""
     yield sentence
-    for verb in reversed(list(_VERB.finditer(sentence))):
+    for verb in list(_VERB.finditer(sentence))[: -MAX_READINGS - 1 : -1]:
         yield sentence[verb.end() :]
-    for cut in reversed([m.start() for m in re.finditer(r",\s|;\s|\s\(|:\s", sentence)]):
+    for cut in [m.start() for m in re.finditer(r",\s|;\s|\s\(|:\s", sentence)][: -MAX_READINGS - 1 : -1]:
         yield sentence[:cut]
     number = sole_number(sentence)
     if number is not None:
@@ -434,6 +438,8 @@ def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Foun
             return Found(answer, "bold")
     concludes = _CONCLUDING.match(sentence) is not None
     if equals >= 0:
+        if re.search(r"\w$", sentence) and _SENTENCE_END.search(sentence[equals:]):
+            return None  # it goes on and breaks off
         answer = _number_in(sentence[equals + 1 :]) if concludes or not concluding else None
         return Found(answer, "equation") if answer is not None else None
     if _LISTED.match(sentence) and not re.fullmatch(r"\d+\.?", sentence):

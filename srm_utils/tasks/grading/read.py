@@ -327,7 +327,7 @@ def _tail_start(tokens: Sequence[Token]) -> int:
         if len(word.text) == 1:  # a letter is a unit only behind a number and a space (5 m), or in a quotient of units
             top = start < len(tokens) and tokens[start].text == "/"
             quotient = before.text == "/" and i > 3 and tokens[i - 3].text in UNIT_NAMES
-            article = word.text == "a" and start < len(tokens) and before.kind == "word"
+            article = word.text == "a" and start < len(tokens) and before.kind in ("word", "number")
             if not article and not (known and (word.spaced and (before.kind == "number" or top) or quotient)):
                 break
         elif word.text.lower() in _SHORT_WORDS:

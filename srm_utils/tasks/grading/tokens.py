@@ -115,7 +115,7 @@ _SIGNS = (
     (re.compile(r"^(?:positive|plus) (?=[0-9.¤\\])", re.IGNORECASE), ""),
     (re.compile(r"\bplus or minus\b|\bplus-minus\b", re.IGNORECASE), r"\\pm"),
 )
-CURRENCY = {"¤": "dollar", "€": "euro", "£": "pound sterling", "¥": "yen", "₹": "rupee"}
+CURRENCY = {"¤": "dollar", "€": "euro", "£": "sterling", "¥": "yen", "₹": "rupee"}
 _TOKEN = re.compile(
     r"(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,6}(?![0-9A-Za-z.]))?)"
     r"|(?P<command>\\[A-Za-z]+|\\[{}])|(?P<word>[^\W\d_]+)|(?P<sign>[-+*/^_=<>()\[\]{},;:|!%'&¤€£¥₹])"

@@ -159,7 +159,8 @@ def named_unit(words: Sequence[str]) -> str:
                     for i, n in enumerate(names))  # fmt: skip
     name = re.sub(r"\bsquare (\S+)", r"\1 ^ 2", name)
     name = re.sub(r"\bcubic (\S+)", r"\1 ^ 3", name)
-    name = {"mi per h": "mph", "km per h": "kph"}.get(name, re.sub(r"^unit \^ [23]$", "unit", name))
+    name = re.sub(r"^unit \^ [23]$", "unit", name)
+    name = {"mi per h": "mph", "km per h": "kph", "lb sterling": "sterling"}.get(name, name)
     words_only = [w for w in words if w[0].isalpha()]
     known = all(unit_of(w) in _UNITS for w in words_only if w not in ("a", "an", "each", "every"))
     if known or is_forgiven(words_only):
