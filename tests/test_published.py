@@ -621,3 +621,59 @@ def test_a_data_set_of_one_split_is_cut_like_a_file_and_its_columns_can_be_named
     assert problem.question.endswith("odd? Answer true or false.") and problem.answer in ("true", "false")
     with pytest.raises(ValueError, match="The columns of GSM8K are known"):
         get_task("hf:gsm8k?question=prompt")
+
+
+@pytest.mark.parametrize(
+    ("key", "row", "question", "answer"),
+    [
+        ("svamp", {"ID": "chal-1", "Body": "Ann has 2.", "Question": "And?", "Answer": "2"}, "Ann has 2. And?", "2"),
+        ("multiarith", {"question": " What is 2 + 3? ", "final_ans": "5"}, "What is 2 + 3?", "5"),
+        ("strategyqa", {"qid": "a", "question": "Can it?", "answer": False}, "Can it? Answer yes or no.", "no"),
+        (
+            "commonsenseqa",
+            {"id": "a", "question": "Where?", "choices": {"label": ["A", "B"], "text": ["x", "y"]}, "answerKey": "B"},
+            "Where?\nA. x\nB. y",
+            "B",
+        ),
+        (
+            "aqua",
+            {"question": "How many?", "options": ["A)3", "B)4"], "rationale": "2 + 2 = 4", "correct": "B"},
+            "How many?\nA. 3\nB. 4",
+            "B",
+        ),
+        ("bbh:web_of_lies", {"input": "Does Ann lie?", "target": "Yes"}, "Does Ann lie? Answer yes or no.", "yes"),
+    ],
+)
+def test_the_hub_has_the_same_sets_in_forms_of_its_own(key, row, question, answer, monkeypatch):
+    import datasets
+
+    asked = []
+
+    def load(name: str, config: str | None, split: str) -> Any:
+        asked.append((name, config, split))
+        return datasets.Dataset.from_list([row])
+
+    monkeypatch.delenv("SRM_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    task = get_task(f"hf:{key}")
+    problems = [p for split in ("validation", "test", "confirm") for p in task.split(split)]
+    assert {(p.question, p.answer) for p in problems} == {(question, answer)}
+    assert set(asked) <= {
+        (SOURCES[key].hub, SOURCES[key].config, s) for s in ("train", "test", "validation", "train+test")
+    }
+
+
+def test_the_dates_of_the_hub_are_read_with_their_scores_beside_them(monkeypatch):
+    import datasets
+
+    row = {
+        "inputs": "Q: It is May 1. What is tomorrow?\nA: ",
+        "multiple_choice_targets": ["May 2", "May 3"],
+        "multiple_choice_scores": [1, 0],
+    }
+    monkeypatch.delenv("SRM_DATA", raising=False)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *a, **k: datasets.Dataset.from_list([row]))
+    task = get_task("hf:date")
+    (problem,) = [p for split in task.shares for p in task.split(split)]
+    assert problem.question.startswith("It is May 1. What is tomorrow?\nA. May")
+    assert problem.facts["options"][problem.answer] == "May 2"
