@@ -494,7 +494,8 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
 def covered(notebooks: str | Path | None = None) -> dict[str, list[str]]:
     """Key -> names of the notebooks that cite it, for every paper that at least one notebook cites.
 
-    `notebooks` is the folder of the notebooks, the checkout's by default. Raises FileNotFoundError without one.
+    `notebooks` is the folder of the notebooks, the checkout's by default. One that cannot be read counts for nothing
+    here; `srm list` names it. Raises FileNotFoundError without a folder.
     """
     folder = _notebook_folder(notebooks)
     found: dict[str, list[str]] = {}
@@ -502,7 +503,11 @@ def covered(notebooks: str | Path | None = None) -> dict[str, list[str]]:
         if path.suffix != ".ipynb":
             continue
         name = path.relative_to(folder).with_suffix("").as_posix()
-        keys = {link["title"] for _, text in _markdown(path) for link in _LINK.finditer(text) if link["title"]}
+        try:
+            texts = [text for _, text in _markdown(path)]
+        except ValueError:
+            continue
+        keys = {link["title"] for text in texts for link in _LINK.finditer(text) if link["title"]}
         for key in sorted(keys):
             if key in load():
                 found.setdefault(key, []).append(name)

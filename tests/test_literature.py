@@ -488,6 +488,14 @@ def test_a_damaged_notebook_is_one_sentence(tmp_path: Path) -> None:
         check_citations([tmp_path])
 
 
+def test_a_damaged_notebook_hides_no_other(tmp_path: Path) -> None:
+    notebook(tmp_path / "good.ipynb", "# A\n\n" + cite("wei2022chain"))
+    (tmp_path / "torn.ipynb").write_text("{\n<<<<<<< HEAD\n")
+    (tmp_path / "old.ipynb").write_text('{"worksheets": [], "nbformat": 3}')
+    assert covered(tmp_path) == {"wei2022chain": ["good"]}
+    assert coverage(tmp_path, ())["wei2022chain"] == "cited" and usage("wei2022chain", tmp_path).notebooks == ("good",)
+
+
 def test_keys_in_docstrings_and_claims(tmp_path: Path) -> None:
     source = tmp_path / "solver.py"
     source.write_text(
