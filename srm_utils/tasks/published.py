@@ -263,7 +263,8 @@ _MAWPS = ("question|sQuestion", "final_ans|lSolutions")
 _SCORED = ("input|inputs", "target_scores|multiple_choice_scores")
 
 #: Sources: cobbe2021training (GSM8K), lightman2024lets (MATH-500), jin2020disease (MedQA), jin2019pubmedqa (PubMedQA),
-#: rein2023gpqa (GPQA), kojima2022large (the files of the arithmetic and symbolic sets), suzgun2022challenging (BBH).
+#: rein2023gpqa (GPQA), patel2021svamp (SVAMP), ling2017program (AQuA-RAT), talmor2019commonsenseqa (CommonsenseQA),
+#: geva2021did (StrategyQA), suzgun2023bbh (BBH), kojima2022large (the files of the arithmetic and symbolic sets).
 SOURCES: dict[str, Source] = {
     "gsm8k": Source(
         "GSM8K", "openai/gsm8k", "main", ("question", "answer"), _gsm8k, "number", _BOTH,
