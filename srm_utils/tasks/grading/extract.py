@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from srm_utils.tasks.grading.number_words import FACTORS
 from srm_utils.tasks.grading.read import Named, Relation, Text, Unordered, parsed
 from srm_utils.tasks.grading.tokens import ANSWER_CHARACTERS, BOLD_PART, Refused
 from srm_utils.tasks.grading.units import UNFORGIVEN
@@ -416,7 +417,8 @@ def closing_math(text: str, concluding: bool = False) -> Found | None:
             if looked >= MAX_LINES:
                 return None
             continue
-        return _closing_sentence(sentences[-1].strip(), concluding, line == sentences[-1].strip())
+        sentence = sentences[-1].strip()
+        return _closing_sentence(sentence, concluding, line == sentence, text[: text.rfind(sentence)])
     return None
 
 
@@ -427,7 +429,7 @@ def _is_fragment(sentence: str) -> bool:
     return len(sentence.split()) > 2 and re.search(r"[\w,;]$", sentence) is not None
 
 
-def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Found | None:
+def _closing_sentence(sentence: str, concluding: bool, whole_line: bool, earlier: str) -> Found | None:
     if _UNFINISHED.search(sentence):
         return None
     bold = [b[0] or b[1] for b in _BOLD.findall(sentence)]
@@ -440,7 +442,7 @@ def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Foun
     if equals >= 0:
         if re.search(r"\w$", sentence) and _SENTENCE_END.search(sentence[equals:]):
             return None  # it goes on and breaks off
-        answer = _number_in(sentence[equals + 1 :]) if concludes or not concluding else None
+        answer = _right_side(sentence[equals + 1 :]) if concludes or not concluding else None
         return Found(answer, "equation") if answer is not None else None
     if _LISTED.match(sentence) and not re.fullmatch(r"\d+\.?", sentence):
         return None
@@ -452,11 +454,41 @@ def _closing_sentence(sentence: str, concluding: bool, whole_line: bool) -> Foun
     before = BOLD_PART.sub(r"\1", sentence)
     before = before[: len(before) - len(number)]
     cue = concludes if concluding else concludes or _BEING.search(before)
-    if cue:
+    if cue or (not concluding and _confirms(number, earlier)):
         answer = _number_in(number)
         if answer is not None:
             return Found(answer, "sentence")
     return None
+
+
+def _right_side(rest: str) -> str | None:
+    """The value behind the last equals sign of a sentence, whatever the sentence says of it ("= 26 of them broke")."""
+    if re.search(r"\d\s*[-+*×]\s*\$?\d", rest):
+        return None  # a calculation that was not carried out
+    answer = _number_in(rest)
+    if answer is not None:
+        return answer
+    number = _NUMBER.match(rest.lstrip(" $*\\()[]"))
+    if not number:
+        return None
+    value, tail = number.group(), rest.lstrip(" $*\\()[]")[number.end() :]
+    percent = re.match(r"\s*\\?%", tail)
+    word = re.match(r"\W{0,3}([A-Za-z]+)", tail)
+    if percent:
+        return f"{value}%"
+    if not word or word[1].lower() in FACTORS or word[1].lower() in ("and", "or", "squared", "cubed", "x"):
+        return None
+    if re.match(r"\W*to\W*\d", tail):
+        return None
+    return value if re.match(r"[*$)\s\\]*[A-Za-z]", tail) else None
+
+
+def _confirms(number: str, earlier: str) -> bool:
+    """Whether a number is what the last equation before it came to."""
+    found = _NUMBER.match(earlier[earlier.rfind("=") + 1 :].lstrip(" $")) if "=" in earlier else None
+    here = _NUMBER.match(number)
+    digits = [re.sub(r"[^0-9.]", "", m.group()).rstrip(".") for m in (found, here) if m]
+    return len(digits) == 2 and digits[0] == digits[1] != ""
 
 
 def _number_in(said: str) -> str | None:
