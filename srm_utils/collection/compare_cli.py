@@ -39,7 +39,7 @@ def compare_command(
         Path | None, typer.Option(help="Folder with local copies of data sets; by default SRM_DATA names it.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default runs/compare/TASK-MODEL).")] = None,
-    names: Annotated[bool, typer.Option("--list", help="List the solvers and whether they apply; run none.")] = False,
+    names: Annotated[bool, typer.Option("--list", help="List the solvers: what they ask and read.")] = False,
 ) -> None:
     """Compare solvers at equal budgets: a table, a figure, and which differences are real.
 
@@ -61,19 +61,19 @@ def compare_command(
     world = get_task(task, data)
     asked, rehearsal = ([], []) if names else _problems(world, problems, tuning, split, seed, difficulty or None)
 
-    from srm_utils.inference.compare import METHODS, Setting, choose_methods, compare, flops_of
+    from srm_utils.inference.compare import Setting, choose_methods, compare, flops_of, listed
     from srm_utils.models import load_model
 
     budgets = budget or ["4x", "16x"]
     for text in budgets:
         flops_of(text, 1.0)
     # Names are looked at before a model is loaded, which may take minutes.
-    _, absent = choose_methods(world, solvers or (), partner is not None)
-    if names:
-        for name in solvers or METHODS:
-            typer.echo(f"{name:<22} {METHODS[name].about}" + (f". NOT HERE: {absent[name]}" if name in absent else ""))
-        return
+    choose_methods(world, solvers or (), partner is not None, dialect=None)
     loaded = load_model(model, bits=bits, device=device)
+    if names:
+        for row in listed(world, loaded.chat.dialect, solvers or (), partner is not None):
+            typer.echo(str(row))
+        return
     second = load_model(partner, bits=bits, device=device) if partner else None
     setting = Setting(world, loaded, rehearsal, second, tokens, seed)
     folder = out or Path("runs") / "compare" / re.sub(r"[^\w.+-]+", "_", f"{task}-{model}")

@@ -26,7 +26,8 @@ from srm_utils.evaluation import Estimate, Result, evaluate_attempts
 from srm_utils.evaluation.results import to_parquet
 from srm_utils.evaluation.statistics import PairedMatrix, paired_matrix
 from srm_utils.inference.allocation import AdaptiveAllocation, measure_curves
-from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, guided
+from srm_utils.inference.asking import chat_of
+from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, best_scored, guided
 from srm_utils.inference.chain_of_thought import ChainOfThoughtDecoding, LeastToMost, Prompting
 from srm_utils.inference.collaboration import Routed
 from srm_utils.inference.debate import Debate
@@ -51,6 +52,8 @@ from srm_utils.inference.voting import (
     most_likely,
     weighted,
 )
+from srm_utils.tasks import dialects as skills
+from srm_utils.tasks.dialects import DIALECTS, Dialect, Skill
 from srm_utils.tasks.problem import Problem, Task
 from srm_utils.tasks.registry import nearest
 
@@ -83,15 +86,32 @@ class Setting:
     seed: int = 0
 
     @property
+    def dialect(self) -> Dialect:
+        """In whose words the model is asked."""
+        return chat_of(self.model).dialect
+
+    @property
     def style(self) -> str:
-        """How the task is thought through: chain of thought, where it has any steps to write."""
-        return "cot" if "cot" in self.task.styles else "direct"
+        """How the task is thought through: chain of thought.
+
+        The family answers directly where the world has no steps to write; others can be asked to think about anything.
+        """
+        return "cot" if self.dialect == "instruct" or "cot" in self.task.styles else "direct"
+
+    @property
+    def heat(self) -> float:
+        """The temperature of several samples. At 1 a small instruct model writes more noise than it writes answers."""
+        return 1.0 if self.dialect == "family" else 0.7
+
+    def heat_of(self, samples: int) -> float:
+        """One sample is greedy; several need heat to differ."""
+        return self.heat if samples > 1 else 0.0
 
     @property
     def steps(self) -> Steps:
-        """A thought is a sentence; in Countdown a move, which ends where the model begins to say what is left."""
-        end = "Left" if self.task.name == "countdown" else "."
-        return Steps(self.task, self.style, end, seed=self.seed)
+        """A thought ends at the model's step mark; a Countdown move of the family, where it says what is left."""
+        end = "Left" if self.task.name == "countdown" and self.dialect == "family" else None
+        return Steps(self.task, self.style, end, self.heat, self.seed)
 
     @property
     def value(self) -> tuple[Score, Aggregate]:
@@ -102,10 +122,11 @@ class Setting:
 
 @dataclass(frozen=True)
 class Method:
-    """A solver by name: how it is built at a size, what a size counts, and which tasks it applies to.
+    """A solver by name: how it is built at a size, what a size counts, what it asks, and which tasks it applies to.
 
-    `missing` says in a sentence why it does not apply ("" where it does). A method with `least` equal to `most` has
-    one size only, and the same cost at every budget.
+    `skills` are all that it asks a model for. `missing` says in a sentence why it does not apply to a task, with a
+    partner or none, in a dialect ("" where it does). A method with `least` equal to `most` has one size only, and the
+    same cost at every budget.
     """
 
     about: str
@@ -113,65 +134,81 @@ class Method:
     budget: Callable[[Setting, int], Budget] = lambda s, size: Budget(size, s.max_new_tokens)
     least: int = 1
     most: int = 64
-    missing: Callable[[Task, bool], str] = lambda task, partner: ""
+    missing: Callable[[Task, bool, Dialect], str] = lambda task, partner, dialect: ""
+    skills: tuple[Skill, ...] = ()
 
 
-def _style(style: str) -> Callable[[Task, bool], str]:
-    return lambda task, partner: "" if style in task.styles else f"The task {task.name!r} has no style {style!r}."
+def _style(style: str) -> Callable[[Task, bool, Dialect], str]:
+    """The family knows the styles of its own worlds; an instruct model can be asked for any style."""
+
+    def missing(task: Task, partner: bool, dialect: Dialect) -> str:
+        fits = dialect == "instruct" or style in task.styles
+        return "" if fits else f"The task {task.name!r} has no style {style!r}."
+
+    return missing
 
 
-def _partner(task: Task, partner: bool) -> str:
+def _partner(task: Task, partner: bool, dialect: Dialect) -> str:
     return "" if partner else "It needs a second model; name one as the partner."
 
 
-def _only(name: str) -> Callable[[Task, bool], str]:
-    return lambda task, partner: "" if task.name == name else f"It is made for the task {name!r} alone."
+def _only(name: str) -> Callable[[Task, bool, Dialect], str]:
+    return lambda task, partner, dialect: "" if task.name == name else f"It is made for the task {name!r} alone."
 
 
-def _arithmetic(task: Task, partner: bool) -> str:
-    fits = "program" in task.styles or "gsm" in task.name
+def _arithmetic(task: Task, partner: bool, dialect: Dialect) -> str:
+    fits = dialect == "instruct" or "program" in task.styles or "gsm" in task.name
     return "" if fits else f"The task {task.name!r} has no worked programs to show."
 
 
 def _allocation(s: Setting, size: int) -> Solver:
     """Adaptive allocation, its curves measured on twice as many samples of the tuning problems."""
     prompts = [s.task.prompt(p, s.style) for p in s.tuning]
-    groups = s.model.sample(prompts, 2 * size, s.max_new_tokens, seed=s.seed)
-    answers = [[s.task.extract(c.text) for c in group] for group in groups]
+    groups = s.model.sample(prompts, 2 * size, s.max_new_tokens, s.heat, seed=s.seed)
+    answers = [[s.task.final(c.text, p) for c in group] for p, group in zip(s.tuning, groups, strict=True)]
     right = [[a is not None and s.task.matches(a, p) for a in row] for p, row in zip(s.tuning, answers, strict=True)]
-    return AdaptiveAllocation(s.task, measure_curves(answers, right, max(1, size // 4)), s.style, seed=s.seed)
+    curves = measure_curves(answers, right, max(1, size // 4))
+    return AdaptiveAllocation(s.task, curves, s.style, s.heat, s.seed)
 
 
 def _tree(s: Setting, size: int) -> Budget:
     return Budget(2 * size, s.max_new_tokens)
 
 
-def _heat(samples: int) -> float:
-    """One sample is greedy; several need heat to differ."""
-    return 1.0 if samples > 1 else 0.0
-
-
 #: Every solver of the room by the name it is asked for. A size is what its own technique counts.
 METHODS: dict[str, Method] = {
-    "direct": Method("answers at once, greedily", lambda s, n: Prompting(s.task, "direct"), most=1),
-    "greedy": Method("one chain of thought, greedily (wei2022chain)", lambda s, n: Prompting(s.task, s.style), most=1),
+    "direct": Method(
+        "answers at once, greedily",
+        lambda s, n: Prompting(s.task, "direct"),
+        most=1,
+        skills=(skills.SOLVE,),
+    ),
+    "greedy": Method(
+        "one chain of thought, greedily (wei2022chain)",
+        lambda s, n: Prompting(s.task, s.style),
+        most=1,
+        skills=(skills.SOLVE,),
+    ),
     "least-to-most": Method(
         "one smaller question after another (zhou2022least)",
         lambda s, n: LeastToMost(s.task),
         most=1,
         missing=_style("decompose"),
+        skills=(skills.DECOMPOSE,),
     ),
     "cot-decoding": Method(
         "the surest of the chains behind the N likeliest first tokens (wang2024chain)",
         lambda s, n: ChainOfThoughtDecoding(s.task, n),
         least=2,
         most=16,
+        skills=(skills.SOLVE,),
     ),
     "early-exit": Method(
         "stops thinking when two probes in a row agree (fu2025dynasor)",
         lambda s, n: EarlyExit(s.task, stable(2), s.style),
         most=1,
         missing=_style("cot"),
+        skills=(skills.SOLVE,),
     ),
     "budget-forcing": Method(
         'goes on after N times "Wait." (muennighoff2025s1)',
@@ -179,152 +216,186 @@ METHODS: dict[str, Method] = {
         lambda s, n: Budget(1, (n + 1) * s.max_new_tokens),
         most=8,
         missing=_style("cot"),
+        skills=(skills.SOLVE,),
     ),
     "no-thinking": Method(
         "the vote of N answers without a chain (ma2025nothinking)",
-        lambda s, n: NoThinking(s.task, s.style, seed=s.seed),
+        lambda s, n: NoThinking(s.task, s.style, temperature=s.heat, seed=s.seed),
+        skills=(skills.SOLVE,),
     ),
     "self-consistency": Method(
         "the most frequent answer of N samples (wang2022selfconsistency)",
-        lambda s, n: SelfConsistency(s.task, s.style, seed=s.seed),
+        lambda s, n: SelfConsistency(s.task, s.style, temperature=s.heat, seed=s.seed),
+        skills=(skills.SOLVE,),
     ),
     "weighted-vote": Method(
         "N samples vote with their likelihood (taubenfeld2025confidence)",
-        lambda s, n: SelfConsistency(s.task, s.style, confidence_weighted, seed=s.seed),
+        lambda s, n: SelfConsistency(s.task, s.style, confidence_weighted, temperature=s.heat, seed=s.seed),
+        skills=(skills.SOLVE,),
     ),
     "likeliest": Method(
         "the likeliest of N samples (wang2022selfconsistency)",
-        lambda s, n: SelfConsistency(s.task, s.style, most_likely, seed=s.seed),
+        lambda s, n: SelfConsistency(s.task, s.style, most_likely, temperature=s.heat, seed=s.seed),
+        skills=(skills.SOLVE,),
     ),
     "adaptive-consistency": Method(
         "samples until the leader stays, N at most (aggarwal2023lets)",
-        lambda s, n: AdaptiveConsistency(s.task, s.style, seed=s.seed),
+        lambda s, n: AdaptiveConsistency(s.task, s.style, temperature=s.heat, seed=s.seed),
+        skills=(skills.SOLVE,),
     ),
     "adaptive-allocation": Method(
-        "N samples in the mean, more where they help more (snell2024scaling)", _allocation, least=2
+        "N samples in the mean, more where they help more (snell2024scaling)",
+        _allocation,
+        least=2,
+        skills=(skills.SOLVE,),
     ),
     "best-of-n": Method(
         "the best of N samples by the model's judgement of every step (lightman2024lets)",
-        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", style=s.style, seed=s.seed),
+        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", best_scored, s.style, s.heat, s.seed),
+        skills=(skills.SOLVE, skills.JUDGE_STEP),
     ),
     "verifier-vote": Method(
         "N samples vote with the model's judgement of their steps (li2022making)",
-        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", weighted, s.style, seed=s.seed),
+        lambda s, n: VerifiedSamples(s.task, JudgedSteps(s.model), "product", weighted, s.style, s.heat, s.seed),
+        skills=(skills.SOLVE, skills.JUDGE_STEP),
     ),
     "written-checks": Method(
         "the best of N samples by a check that the model writes (zhang2025generative)",
-        lambda s, n: VerifiedSamples(s.task, GenerativeVerifier(s.model), style=s.style, seed=s.seed),
+        lambda s, n: VerifiedSamples(s.task, GenerativeVerifier(s.model), "last", best_scored, s.style, s.heat, s.seed),
+        skills=(skills.SOLVE, skills.VERIFY),
     ),
     "tree-of-thoughts": Method(
         "breadth first, N thoughts a level: keeps the best, from six on the best two (yao2023tree)",
         lambda s, n: BreadthFirst(s.steps, s.value[0], 1 if n < 6 else 2, aggregate=s.value[1]),
         least=2,
+        skills=(skills.SOLVE, skills.JUDGE_STEP, skills.STATE_VALUE),
     ),
     "depth-first": Method(
         "depth first with a way back, N thoughts gone on from (yao2023tree)",
         lambda s, n: DepthFirst(s.steps, s.value[0], 2, 0.5, s.value[1]),
         most=96,
+        skills=(skills.SOLVE, skills.JUDGE_STEP, skills.STATE_VALUE),
     ),
     "beam-search": Method(
         "N beams of two next steps each under the model's judgement (snell2024scaling)",
         lambda s, n: BeamSearch(s.steps, s.value[0], 2, s.value[1]),
         _tree,
         most=32,
+        skills=(skills.SOLVE, skills.JUDGE_STEP, skills.STATE_VALUE),
     ),
     "diverse-trees": Method(
         "N separate trees that keep the better of two steps (beeching2024scaling)",
         lambda s, n: DiverseVerifierTreeSearch(s.steps, s.value[0], 2, s.value[1]),
         _tree,
         most=32,
+        skills=(skills.SOLVE, skills.JUDGE_STEP, skills.STATE_VALUE),
     ),
     "mcts": Method(
         "N turns of UCT, rollouts weighed by the model's judgement (hao2023reasoning)",
         lambda s, n: MonteCarloTreeSearch(s.steps, judged_solution, branching=2, exploration=0.5, choose=weighted),
+        skills=(skills.SOLVE, skills.JUDGE_STEP),
     ),
     "written-search": Method(
         "the vote of N searches that the model writes out (gandhi2024stream)",
-        lambda s, n: SelfConsistency(s.task, "search", temperature=_heat(n), seed=s.seed),
+        lambda s, n: SelfConsistency(s.task, "search", temperature=s.heat_of(n), seed=s.seed),
         lambda s, n: Budget(n, 3 * s.max_new_tokens),
         missing=_style("search"),
+        skills=(skills.SOLVE,),
     ),
     "graph-of-thoughts": Method(
         "parts sorted and merged, the best of N tries at each place (besta2024graph)",
-        lambda s, n: GraphOfThoughts(s.task, seed=s.seed),  # type: ignore[arg-type]
+        lambda s, n: GraphOfThoughts(s.task, temperature=s.heat, seed=s.seed),  # type: ignore[arg-type]
         missing=_only("sorting"),
+        skills=(skills.SORT, skills.MERGE, skills.MEND),
     ),
     "self-refine": Method(
         "rewrites until its own check finds nothing wrong, N rounds at most (madaan2023selfrefine)",
         lambda s, n: SelfCorrection(s.task, CheckingCritic(), rounds=n, style=s.style),
         most=16,
+        skills=(skills.SOLVE, skills.VERIFY, skills.REVISE),
     ),
     "reflexion": Method(
         "starts afresh with notes until its own check passes, N trials at most (shinn2023reflexion)",
-        lambda s, n: Reflexion(s.task, CheckingCritic(), trials=n, temperature=1.0, seed=s.seed),
+        lambda s, n: Reflexion(s.task, CheckingCritic(), trials=n, temperature=s.heat, seed=s.seed),
         least=2,
         most=16,
+        skills=(skills.REMEMBER, skills.VERIFY),
     ),
     "debate": Method(
         "N agents hear one another once, then vote (du2023improving)",
-        lambda s, n: Debate(s.task, 1, style=s.style, seed=s.seed),
+        lambda s, n: Debate(s.task, 1, style=s.style, temperature=s.heat, seed=s.seed),
         least=2,
         most=32,
+        skills=(skills.SOLVE, skills.DEBATE),
     ),
     "roles": Method(
         "planner, solver and verifier, N turns at most (motwani2024malt)",
-        lambda s, n: PlannerSolverVerifier(s.task, seed=s.seed),
+        lambda s, n: PlannerSolverVerifier(s.task, temperature=s.heat, seed=s.seed),
         most=16,
         missing=_style("plan"),
+        skills=(skills.PLAN, skills.FOLLOW, skills.VERIFY),
     ),
     "exchange": Method(
         "two agents with half of the facts each write N messages (yin2023exchange)",
         lambda s, n: Exchange(s.task, n),  # type: ignore[arg-type]
         lambda s, n: Budget(1, s.max_new_tokens),
         missing=_only("split-evidence"),
+        skills=(skills.MESSAGE,),
     ),
     "round-table": Method(
         "two models hear each other until they agree (chen2023reconcile)",
         lambda s, n: RoundTable(s.task, [s.partner], style=s.style),
         most=1,
         missing=_partner,
+        skills=(skills.SOLVE, skills.DEBATE),
     ),
     "mutual-consistency": Method(
         "N samples vote with a second model's agreement (qi2024mutual)",
-        lambda s, n: MutualConsistency(s.task, s.partner, s.style, seed=s.seed),
+        lambda s, n: MutualConsistency(s.task, s.partner, s.style, temperature=s.heat, seed=s.seed),
         missing=_partner,
+        skills=(skills.SOLVE,),
     ),
     "routed": Method(
         "the partner answers, and the model where the partner was unsure (ong2024routellm)",
         lambda s, n: Routed(s.task, s.partner, style=s.style),
         most=1,
         missing=_partner,
+        skills=(skills.SOLVE,),
     ),
     "program-of-thought": Method(
         "the vote of N programs that are run (chen2022program)",
-        lambda s, n: ProgramOfThought(s.task, seed=s.seed, temperature=_heat(n)),
+        lambda s, n: ProgramOfThought(s.task, seed=s.seed, temperature=s.heat_of(n)),
         missing=_style("program"),
+        skills=(skills.PROGRAM,),
     ),
     "pal": Method(
         "the vote of N programs after two worked ones (gao2023pal)",
-        lambda s, n: ProgramAided(s.task, pal_examples(s.task), seed=s.seed, temperature=_heat(n)),
+        lambda s, n: ProgramAided(s.task, pal_examples(s.task), seed=s.seed, temperature=s.heat_of(n)),
         missing=_arithmetic,
+        skills=(skills.PROGRAM,),
     ),
     "calculator": Method(
         "the vote of N chains whose sums a calculator does (cobbe2021training)",
-        lambda s, n: CalculatorCalls(s.task, seed=s.seed, temperature=_heat(n)),
+        lambda s, n: CalculatorCalls(s.task, seed=s.seed, temperature=s.heat_of(n)),
         missing=_style("tool"),
+        skills=(skills.CALCULATOR,),
     ),
     "react": Method(
         "the vote of N chains that look every fact up (yao2023react)",
-        lambda s, n: ReAct(s.task, seed=s.seed, temperature=_heat(n)),
+        lambda s, n: ReAct(s.task, seed=s.seed, temperature=s.heat_of(n)),
         missing=_only("graph"),
+        skills=(skills.LOOK_UP,),
     ),
 }
 
 
-def choose_methods(task: Task, names: Sequence[str] = (), partner: bool = False) -> tuple[list[str], dict[str, str]]:
+def choose_methods(
+    task: Task, names: Sequence[str] = (), partner: bool = False, dialect: Dialect | None = "family"
+) -> tuple[list[str], dict[str, str]]:
     """The methods asked for (all, without names) that apply to a task, and why each other one does not, in a sentence.
 
-    `partner` says that there is a second model.
+    `partner` says that there is a second model, `dialect` in whose words the model is asked; None looks whether a
+    method applies in any.
 
     Raises ValueError for a name that there is not, and when none of those asked for applies.
     """
@@ -332,10 +403,53 @@ def choose_methods(task: Task, names: Sequence[str] = (), partner: bool = False)
         if name not in METHODS:
             raise ValueError(f"There is no solver {name!r}; {nearest(name, METHODS)}.")
     asked = list(dict.fromkeys(names or METHODS))
-    absent = {name: why for name in asked if (why := METHODS[name].missing(task, partner))}
+    absent = {}
+    for name in asked:
+        reasons = [METHODS[name].missing(task, partner, d) for d in (DIALECTS if dialect is None else (dialect,))]
+        if all(reasons):
+            absent[name] = reasons[0]
     if len(absent) == len(asked):
         raise ValueError(f"None of these solvers can be run: {' '.join(f'{n}: {why}' for n, why in absent.items())}")
     return [name for name in asked if name not in absent], absent
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a solver is with one task and one model: what it asks, what it can read, and why it does not work ("")."""
+
+    solver: str
+    about: str
+    dialect: Dialect
+    asks: str
+    reads: str
+    why_not: str
+
+    def __str__(self) -> str:
+        said = f"{self.solver:<22} {self.about}"
+        if self.why_not:
+            return f"{said}. NOT HERE: {self.why_not}"
+        return f"{said}. In the dialect {self.dialect!r} it asks for {self.asks}, and reads {self.reads}."
+
+
+def listed(task: Task, dialect: Dialect, names: Sequence[str] = (), partner: bool = False) -> list[Listed]:
+    """A row for each solver asked for (all, without names): what it would ask a model of this dialect, and read.
+
+    Raises ValueError for a name that there is not.
+
+    >>> from srm_utils.tasks import get_task
+    >>> [row.why_not for row in listed(get_task("sorting"), "family", ["program-of-thought"])]
+    ["The task 'sorting' has no style 'program'."]
+    """
+    for name in names:
+        if name not in METHODS:
+            raise ValueError(f"There is no solver {name!r}; {nearest(name, METHODS)}.")
+    rows = []
+    for name in dict.fromkeys(names or METHODS):
+        method = METHODS[name]
+        used = [k for k in method.skills if k is not skills.STATE_VALUE or task.name == "countdown"]
+        asks, reads = (", ".join(dict.fromkeys(said)) for said in ([k.asks for k in used], [k.reads for k in used]))
+        rows.append(Listed(name, method.about, dialect, asks, reads, method.missing(task, partner, dialect)))
+    return rows
 
 
 # ---------------------------------------------------------------- budgets and sizes
@@ -403,8 +517,8 @@ def _next_size(known: Mapping[int, float], allowed: float, least: int, most: int
 class Comparison:
     """The results of a comparison, one for each solver and budget, and why the others are not there.
 
-    A result's `settings` name the budget and the size; its `extra` holds, problem by problem, `correct` (0 or 1) and
-    `flops`, in the order of `problems`.
+    A result's `settings` name the budget and the size; its `extra` holds, problem by problem, `correct` (0 or 1),
+    `flops`, and `unparsed`, the replies that could not be read, in the order of `problems`.
     """
 
     results: tuple[Result, ...]
@@ -488,7 +602,7 @@ def compare(
     Raises ValueError for an unknown solver or budget, when nothing fits, when problems are tuning problems too, and
     when the folder holds another comparison.
     """
-    names, absent = choose_methods(setting.task, solvers, setting.partner is not None)
+    names, absent = choose_methods(setting.task, solvers, setting.partner is not None, setting.dialect)
     for budget in budgets:
         flops_of(budget, 1.0)
     if not (problems and setting.tuning and budgets):
@@ -571,12 +685,13 @@ def _measure(setting: Setting, name: str, size: int, problems: Sequence[Problem]
 
 
 def _result(setting: Setting, name: str, size: int, problems: Sequence[Problem], notebook: str, profile: str) -> Result:
-    _, run = _measure(setting, name, size, problems)
+    attempts, run = _measure(setting, name, size, problems)
     e = run.accuracy()
     extra = {
         "problems": [p.id for p in problems],
         "correct": run.scores.astype(int).tolist(),
         "flops": run.costs_at(1).tolist(),
+        "unparsed": [a.unparsed for a in attempts],
     }
     numbers = ("accuracy", e.value, e.low, e.high, e.n, setting.model.name, profile, setting.seed)
     settings = {"task": setting.task.name, "size": size}

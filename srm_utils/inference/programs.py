@@ -8,7 +8,7 @@ are programs (gao2023pal). Either way the model has to reason, but no longer to 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import worked_examples
@@ -17,7 +17,7 @@ from srm_utils.inference.sandbox import Limits, Outcome, Sandbox
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import Completion, group_cost
-from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, Task
+from srm_utils.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
@@ -116,7 +116,7 @@ class ProgramAided:
         return f"PAL, {len(self.examples)} examples"
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
-        prompts = [Prompt(p.question, INSTRUCTIONS["program"], self.examples) for p in problems]
+        prompts = [replace(self.task.prompt(p, "program"), examples=self.examples) for p in problems]
         groups = model.sample(
             prompts, budget.samples, budget.max_new_tokens, self.temperature, self.top_p, seed=self.seed
         )
@@ -154,5 +154,6 @@ def vote_of_programs(
     for problem, group, programs in zip(problems, groups, written, strict=True):
         trace = [ProgramRun(p, ran[p], stated_answer(task, ran[p])) for p in programs]
         answer = plurality([run.answer for run in trace])
-        attempts.append(attempt(task, problem, answer, trace, group_cost(group, flops_per_token), printed=True))
+        cost, unread = group_cost(group, flops_per_token), sum(run.answer is None for run in trace)
+        attempts.append(attempt(task, problem, answer, trace, cost, unread, printed=True))
     return attempts

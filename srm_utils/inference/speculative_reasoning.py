@@ -168,8 +168,9 @@ class SpeculativeReasoning:
     """The small model `drafter` writes each step, and the model given to `solve`, the large one, where it is not kept.
 
     `judge` scores a proposed step and `weight` turns the score into the probability of keeping it. A step ends with
-    `mark`, by default the step mark of its writer's chat. Both models keep their caches, and a rejected step is cut off again; all problems of a batch advance
-    together. The attempt's trace is a list of `Step`, rejected ones too. `budget.max_new_tokens` holds for the text.
+    `mark`, by default the step mark of its writer's chat. Both models keep their caches, and a rejected step is cut off
+    again; all problems of a batch advance together. The attempt's trace is a list of `Step`, rejected ones too.
+    `budget.max_new_tokens` holds for the text.
     """
 
     task: Task

@@ -43,7 +43,8 @@ _QUERY = re.compile(rf"{LOOK_UP}\s+([^:.?\n]{{1,80}}):$")
 class Calculator:
     """Answers the sum that a text ends in: "Calculator: 12 + 5 =" with " 17". Sums run in the sandbox.
 
-    The family calls it by its name; of other models every sum before "=" is taken. `asked` counts the sums, `refused` those that have no result, which the model must finish by itself.
+    The family calls it by its name; of other models every sum before "=" is taken. `asked` counts the sums, `refused`
+    those that have no result, which the model must finish by itself.
     """
 
     sandbox: Sandbox
@@ -88,7 +89,7 @@ def written_sum(text: str) -> str | None:
     found = _WRITTEN.search(text.rstrip().removesuffix("=")[-200:])
     if not text.rstrip().endswith("=") or found is None:
         return None
-    plain = found[0].strip().translate(str.maketrans({"×": "*", "÷": "/", "x": "*", "$": "", ",": ""}))
+    plain = found[0].strip().translate(str.maketrans("×÷x", "*/*", "$,"))
     return re.sub(r"\b0+(?=\d)", "", plain)
 
 
@@ -156,8 +157,8 @@ class ReAct:
     """Thinks and acts in turn: the facts are behind a look-up tool and come one at a time as asked (yao2023react).
 
     `prompt` is what the model is asked, without the facts, in the model's dialect, and `table` what the tool knows of a
-    problem. `examples` are worked problems for models that do not know the form. With `budget.samples` above 1 the answers
-    vote; the attempt's trace is the list of completions.
+    problem. `examples` are worked problems for models that do not know the form. With `budget.samples` above 1 the
+    answers vote; the attempt's trace is the list of completions.
     """
 
     task: Task

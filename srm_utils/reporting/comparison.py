@@ -25,8 +25,8 @@ NAMED = 7
 def comparison_table(comparison: Comparison) -> pd.DataFrame:
     """One row a solver and budget, the best first: accuracy with its interval, size, what was spent, and a verdict.
 
-    The verdict is that of the paired matrix against the most accurate solver at that budget: "best", "not
-    distinguishable" from it, or "worse".
+    "unparsed" counts the replies of a problem, in the mean, that could not be read. The verdict is that of the paired
+    matrix against the most accurate solver at that budget: "best", "not distinguishable" from it, or "worse".
     """
     import pandas as pd
 
@@ -43,7 +43,8 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
                     "budget": budget, "solver": name, "accuracy": f"{r.value:.1%}",
                     "95% interval": f"{100 * r.low:.1f}–{r.high:.1%}", "size": r.settings["size"],
                     "FLOPs": si(r.cost.flops), "spent": f"{r.cost.flops / r.extra['allowed']:.0%}",
-                    "tokens": si(r.cost.tokens), "seconds": f"{r.cost.seconds:.3g}", "against the best": said,
+                    "tokens": si(r.cost.tokens), "seconds": f"{r.cost.seconds:.3g}",
+                    "unparsed": f"{np.mean(r.extra.get('unparsed', 0)):.2g}", "against the best": said,
                 }
             )  # fmt: skip
     return pd.DataFrame(rows).set_index(["budget", "solver"])
