@@ -524,7 +524,8 @@ def test_other_worlds_read_a_real_models_reply():
 
 def test_every_kind_of_table_says_how_to_answer():
     for kind, form in FORMATS.items():
-        assert form.kind == kind and form.ask.startswith("End with: The answer is X, where X is ")
+        described = "." if kind == "number" else f", where X is {form.described}."
+        assert form.kind == kind and form.ask == f"End with: The answer is X{described}"
 
 
 def test_two_different_circles_are_refuted_without_the_judge(monkeypatch):

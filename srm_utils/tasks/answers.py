@@ -36,12 +36,13 @@ class AnswerFormat:
 
     @property
     def ask(self) -> str:
-        """The sentence that tells a model how to state its answer.
+        """The sentence that tells a model how to state its answer. A number needs no description.
 
-        >>> NUMBER.ask
-        'End with: The answer is X, where X is a number.'
+        >>> NUMBER.ask, CHOICE.ask
+        ('End with: The answer is X.', 'End with: The answer is X, where X is the letter of the right option.')
         """
-        return f"End with: The answer is X, where X is {self.described}."
+        described = "" if self.kind == "number" else f", where X is {self.described}"
+        return f"End with: The answer is X{described}."
 
     def find(self, text: str, options: Options | None = None) -> Found | None:
         """The answer that a text has stated, in canonical form; None where it has stated none yet.

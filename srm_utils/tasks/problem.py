@@ -147,7 +147,7 @@ PLAIN_INSTRUCTIONS: dict[str, str] = {
     "retry": "Think step by step. When you notice a mistake, say so and correct it.",
     "search": "Try different ways one after the other until one of them works.",
 }
-#: How a model is told to state its answer.
+#: How a model is told to state its answer where the kind of answer is not known.
 ASK_FOR_ANSWER = "End with: The answer is X."
 #: Styles whose text is not read for a stated answer.
 _NO_ANSWER_ASKED = ("program",)
@@ -227,7 +227,8 @@ class Task(ABC):
         if style not in INSTRUCTIONS:
             raise ValueError(f"There is no style {style!r}; choose one of {', '.join(INSTRUCTIONS)}.")
         shown = tuple((p.question, s) for p, s in examples)
-        asked = "" if style in _NO_ANSWER_ASKED else ASK_FOR_ANSWER
+        ask = self.answers.ask if self.answers else ASK_FOR_ANSWER
+        asked = "" if style in _NO_ANSWER_ASKED else ask
         plain = f"{PLAIN_INSTRUCTIONS[style]} {asked}".strip()
         return Prompt(problem.question, INSTRUCTIONS[style], shown, plain=plain)
 
