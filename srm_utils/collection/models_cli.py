@@ -101,6 +101,28 @@ def train_adapter(
     typer.echo(f"Trained: {trained.folder} ({spent})")
 
 
+@models_app.command("check")
+def check_model(
+    names: Annotated[list[str], typer.Argument(help="smollm2, an adapter's name, or a folder; several.")],
+    out: Annotated[Path, typer.Option("--out", help="The file that keeps every finished row.")],
+    problems: Annotated[int, typer.Option("--problems", min=2, help="Problems of each set.")] = 100,
+    data: Annotated[Path | None, typer.Option("--data", help="The folder with local copies of data sets.")] = None,
+    threads: Annotated[int, typer.Option("--threads", help="Torch's threads.")] = 1,
+) -> None:
+    """Measure what an adapter has taught the real model, and what it has cost; resumable."""
+    import torch
+
+    from srm_utils.collection.adapter_check import check, read
+
+    torch.set_num_threads(threads)
+    for name in names:
+        for _ in check(name, out, problems, data):
+            pass
+    for r in read(out):
+        shown = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        typer.echo(f"{r.model}, {r.prompt}, {r.measure}: {shown}, n={r.n}, {r.tokens:.0f} tokens")
+
+
 def _say(title: str, rows: list[tuple[str, str, str]]) -> None:
     if not rows:
         return
