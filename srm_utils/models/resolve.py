@@ -66,6 +66,20 @@ def card_of(name: str) -> tuple[str, str]:
     return f"{size:.0f} MB", said.partition(". ")[0].rstrip(".") + "." if said else ""
 
 
+def is_here(name: str) -> bool:
+    """Whether a bundled, fetchable or adapter name loads without a download.
+
+    >>> is_here("base"), is_here("no-such-model")
+    (True, False)
+    """
+    if name in FETCHABLE:
+        return fetched(name) is not None
+    if name not in bundled_adapters():
+        return name in bundled_models()
+    config = json.loads((_shipped("adapters") / name / "adapter_config.json").read_text(encoding="utf-8"))
+    return is_here(str(config["base_model_name_or_path"]))
+
+
 def locate(name: str) -> Located:
     """The local folder of a name, a path or a hub id; downloads from the hub what is not there yet, saying so.
 
