@@ -379,15 +379,21 @@ def check_lengths(lengths: Sequence[int], positions: int) -> None:
 def _default_rows(model: PreTrainedModel, length: int) -> int:
     """How many rows of `length` tokens to decode together: as many as pay, and as memory holds."""
     config = text_config(model)
-    # Without attention heads (state-space models) a row keeps less than a token's hidden states a layer.
-    all_heads = getattr(config, "num_attention_heads", None) or 1
-    heads = getattr(config, "num_key_value_heads", None) or all_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // all_heads
+    # Layers may differ in their heads.
+    layers = getattr(config, "per_layer_config", None) or [config] * config.num_hidden_layers
     size = torch.finfo(model.dtype).bits // 8
     # Keys and values of a row, twice over while a layer is moved or grown, and a few copies of its logits.
-    row = 3 * config.num_hidden_layers * heads * width * length * size + 16 * config.vocab_size
+    row = 3 * sum(map(_cache_width, layers)) * length * size + 16 * config.vocab_size
     if model.device.type != "cuda":
         return max(1, min(CPU_ROWS, CPU_CACHE_BYTES // row))
     unused = torch.cuda.memory_reserved(model.device) - torch.cuda.memory_allocated(model.device)
     free = torch.cuda.mem_get_info(model.device)[0] + unused
     return max(1, min(CUDA_ROWS, int(CUDA_MEMORY_SHARE * free / row)))
+
+
+def _cache_width(layer: Any) -> int:
+    """Numbers that a layer keeps as a token's keys, and as many as its values."""
+    # Without attention heads (state-space models) a row keeps no more than a token's hidden state for each.
+    all_heads = getattr(layer, "num_attention_heads", None) or 1
+    heads = getattr(layer, "num_key_value_heads", None) or all_heads
+    return heads * (getattr(layer, "head_dim", None) or layer.hidden_size // all_heads)

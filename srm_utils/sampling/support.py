@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
@@ -59,7 +59,7 @@ def _trial_problem(model: PreTrainedModel) -> str:
     exact = model.dtype == torch.float32 and not getattr(model, "is_quantized", False)
     loose = 1e-3 if exact else 0.25
     try:
-        with _short_window(text_config(model)) as sliding:
+        with _short_window(model) as sliding:
             tails = [tail[:2] for tail in tails] if exact and not sliding else tails
             ours = _decoded(model, prompts, tails, together=exact)
             wanted = _plain(model, prompts, tails) if exact else _cached(model, prompts, tails)
@@ -78,14 +78,21 @@ def _trial_problem(model: PreTrainedModel) -> str:
     return ""
 
 
+def has_windows(model: PreTrainedModel) -> bool:
+    """Whether some layers of a model see a sliding window of the text."""
+    config = text_config(model)
+    layers = DynamicCache(config=config).layers
+    return getattr(config, "sliding_window", None) is not None and any(layer.is_sliding for layer in layers)
+
+
 @contextmanager
-def _short_window(config: Any) -> Iterator[bool]:
+def _short_window(model: PreTrainedModel) -> Iterator[bool]:
     """Sliding windows shorter than the trial's texts, for a while; gives whether the model has any."""
-    window = getattr(config, "sliding_window", None)
-    sliding = window is not None and any(layer.is_sliding for layer in DynamicCache(config=config).layers)
-    if not sliding:
+    if not has_windows(model):
         yield False
         return
+    config = text_config(model)
+    window = config.sliding_window
     config.sliding_window = min(window, TRIAL_WINDOW)
     try:
         yield True

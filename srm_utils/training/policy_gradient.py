@@ -476,9 +476,10 @@ class Answers:
         """The answers of drawn groups, in order."""
         import torch
 
-        from srm_utils.sampling.engine import why_unsupported
+        from srm_utils.sampling.support import has_windows, why_unsupported
 
-        if why_unsupported(model.model):  # a mask of ours would take the place of the model's own
+        # A mask of ours would take the place of the model's own.
+        if has_windows(model.model) or why_unsupported(model.model):
             prompts = [prompt for prompt, group in zip(prompts, groups, strict=True) for _ in group]
             groups = [[completion] for group in groups for completion in group]
         ids: list[torch.Tensor] = []
