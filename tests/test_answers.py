@@ -81,6 +81,8 @@ CORRECT = {
         ("The answer is 3<end_of_turn>\n", "3"),
         ("<|im_start|>assistant\nThe answer is 3.<|im_end|>", "3"),
         ("The answer is 3.<｜end▁of▁sentence｜>", "3"),
+        ("The answer is 3.\n\nQuestion: Ann has 2 pens and gets 2 more. The answer is 4.", "3"),
+        ("Sure!\n\nQuestion: How many?\nAnswer: 3", "3"),
     ],
     "tags": [
         ("<answer>4</answer>", "4"),

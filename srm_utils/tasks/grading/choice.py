@@ -69,7 +69,7 @@ def words_of(text: str) -> str:
     """A text without LaTeX wrappers, case and punctuation, as options are compared."""
     for _ in range(4):
         text = WRAPPER.sub(r" \1 ", text)
-    return " ".join(re.findall(r"[\w.%+/^-]+", text.casefold())).strip(" .")
+    return " ".join(re.findall(r"[\w.%+/^↑↓→←<>=-]+", text.casefold())).strip(" .")
 
 
 def grade_choice(text: str, gold_letter: str, options: Mapping[str, str] | Sequence[str] | None = None) -> Grade:

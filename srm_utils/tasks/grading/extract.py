@@ -57,6 +57,8 @@ _TURN_END = re.compile(
     r"<\|(?:im_end|eot_id|eom_id|end_of_text|endoftext|end|return|eos|user|end_of_turn|END_OF_TURN_TOKEN)\|>"
     r"|</s>|<end_of_turn>|<eos>|<EOS>|<｜end▁of▁sentence｜>|<｜User｜>|\[/?INST\]"
 )
+_NEXT_QUESTION = re.compile(r"\n\s*(?:\*\*|#+ )?(?:Question|Problem|User|Human|Q)\s*\d*\s*:")
+_ANSWERED = re.compile(r"\banswer\b[*_ ]*(?:is\b|:)[ *_]*\S|\\boxed\{|####[ \t]*\S", re.IGNORECASE)
 _SPECIAL = re.compile(r"<\|[^<>|\n]{1,40}\|>|<｜[^<>｜\n]{1,40}｜>|<s>|<bos>|<pad>|<unk>|<start_of_turn>(?:model)?")
 
 
@@ -79,7 +81,12 @@ def spoken(text: str) -> str | None:
         if tail[: found.start()].strip():
             tail = tail[: found.start()]
             break
-    return _SPECIAL.sub("", _TURN_END.sub("", tail))
+    tail = _SPECIAL.sub("", _TURN_END.sub("", tail))
+    # A base model that goes on asks itself the next question.
+    for found in _NEXT_QUESTION.finditer(tail):
+        if _ANSWERED.search(tail, 0, found.start()):
+            return tail[: found.start()]
+    return tail
 
 
 # ---------------------------------------------------------------- statements

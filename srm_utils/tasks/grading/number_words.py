@@ -23,15 +23,12 @@ _PARTS = {
     }.items()
     for name in names.split()
 }  # fmt: skip
-#: Words behind a number that multiply it, in the singular and the plural.
-FACTORS: dict[str, Fraction] = {
-    word + ending: Fraction(value)
-    for word, value in {
-        **_SCALES, **_PARTS, "dozen": 12, "gross": 144, "lakh": 10**5, "crore": 10**7, "quadrillion": 10**15,
-        "mn": 10**6, "bn": 10**9, "tn": 10**12, "mil": 10**6,
-    }.items()
-    for ending in ("", "s")
+_MULTIPLES: dict[str, Fraction | int] = {
+    **_SCALES, **_PARTS, "dozen": 12, "gross": 144, "lakh": 10**5, "crore": 10**7, "quadrillion": 10**15,
+    "mn": 10**6, "bn": 10**9, "tn": 10**12, "mil": 10**6,
 }  # fmt: skip
+#: Words behind a number that multiply it, in the singular and the plural.
+FACTORS = {word + ending: Fraction(value) for word, value in _MULTIPLES.items() for ending in ("", "s")}
 
 _WORD = "|".join(sorted([*_ONES, *_TENS, *_SCALES], key=len, reverse=True))
 # "two hundred and five" is one number, "two and five" are two.

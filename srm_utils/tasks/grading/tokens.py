@@ -27,9 +27,8 @@ class Token(NamedTuple):
 
 #: Full-width forms of ASCII, as Chinese and Japanese texts write them.
 _FULL_WIDTH = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
-_UNICODE = str.maketrans(
+_UNICODE: dict[int, str] = _FULL_WIDTH | str.maketrans(
     {
-        **_FULL_WIDTH,
         **dict.fromkeys(["\u2212", "\u2013", "\u2014", "\u2010", "\u2011", "\u2012", "\ufe63"], "-"),
         **dict.fromkeys(["\u00a0", "\u2009", "\u202f", "\u3000", "\u2002", "\u2003", "\u200a"], " "),
         **dict.fromkeys(["\u200b", "\u2060", "\ufeff"], ""),
