@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 
 from srm_utils.collection import training_cli
 from srm_utils.collection.compare_cli import compare_command
+from srm_utils.collection.models_cli import models_app
 from srm_utils.collection.papers_cli import papers_app
 
 
@@ -72,6 +73,7 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure speed on this machin
 app.add_typer(check_app, name="check")
 app.add_typer(bench_app, name="bench")
 app.add_typer(papers_app, name="papers")
+app.add_typer(models_app, name="models")
 training_cli.register(app, bench_app)
 app.command("compare")(compare_command)
 
@@ -83,7 +85,7 @@ NotebooksFolder = Annotated[Path | None, typer.Option("--notebooks", help="Anoth
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds the runs.")]
 ProfileName = Annotated[
     str | None,
-    typer.Option("--profile", help="smoke, cpu (default), study, gpu, or gpu:MODEL (preset, hub id, folder)."),
+    typer.Option("--profile", help="smoke, cpu (default), study, real, gpu; PROFILE:MODEL[,ROLE=MODEL] names models."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every notebook (default 0).")]
 Parameters = Annotated[

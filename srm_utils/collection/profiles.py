@@ -33,7 +33,8 @@ class Profile:
     `base`, `instruct`, `dialogue`, `teacher`, `small` and `large` are model names (bundled, a hub id or a local
     folder); `dialogue` is who criticises and talks where a model needs to have learnt that.
     `task` is the task a notebook measures on when it has no reason for another; `plan_task` asks for a plan,
-    `search_task` for an answer that is hard to find, and `check_task` for one that is easy to check. `difficulties`
+    `search_task` for an answer that is hard to find, and `check_task` for one that is easy to check. `new_domain` is the
+    task whose held-out sentences a model goes on to read. `method` is which weights are trained. `difficulties`
     are those at which `base` solves some problems and not all, None for all that the task has. `n_examples` is the
     number of worked examples where a technique is told what to do by a prompt. `n_problems` is a test set's
     size, `n_samples` the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the
@@ -54,6 +55,8 @@ class Profile:
     plan_task: str = "graph"
     search_task: str = "countdown"
     check_task: str = "sudoku"
+    new_domain: str = "chain"
+    method: Literal["full", "lora"] = "full"
     difficulties: tuple[int, ...] | None = None
     n_examples: int = 0
     n_problems: int = 100
@@ -119,13 +122,15 @@ PROFILES: dict[str, Profile] = {
         plan_task="stories",
         search_task="reasoning-gym:gcd",
         check_task="stories",
+        new_domain="stories",
+        method="lora",
         difficulties=(1,),
         n_examples=2,
         n_problems=12,
         n_samples=4,
         max_new_tokens=48,
         n_train=256,
-        train_steps=16,
+        train_steps=12,
         batch_size=16,
     ),
     "gpu": Profile(

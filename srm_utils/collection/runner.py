@@ -29,7 +29,7 @@ import srm_utils
 from srm_utils.collection.catalogue import Notebook, find, read_catalogue
 from srm_utils.collection.execute import Job, Status, disk_sentence, execute, export_html, write_text
 from srm_utils.collection.fingerprint import job_key
-from srm_utils.collection.profiles import get_profile, nearest
+from srm_utils.collection.profiles import from_here, get_profile, nearest
 
 if TYPE_CHECKING:
     from srm_utils.collection.report import Agreement
@@ -342,10 +342,7 @@ def _claims(picked: Sequence[Notebook]) -> list[dict[str, Any]]:
 
 def _from_here(profile: str, parameters: dict[str, Any]) -> dict[str, Any]:
     """The profile and parameters with paths as the person means them, since a kernel works in another folder."""
-    head, _, model = profile.partition(":")
-    bundled = (Path(srm_utils.__file__).parent / "models" / "family" / model).is_dir()
-    if model and not bundled and Path(model).expanduser().is_dir():
-        profile = f"{head}:{Path(model).expanduser().absolute()}"
+    profile = from_here(profile)
     if parameters.get("folder"):
         parameters = {**parameters, "folder": str(Path(parameters["folder"]).expanduser().absolute())}
     return {"profile": profile, "parameters": parameters}
