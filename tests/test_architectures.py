@@ -110,6 +110,7 @@ ARCHITECTURES = {
         "Qwen3MoeConfig",
         {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8},
     ),
+    "gpt-oss": Architecture("GptOssConfig", {**LOCAL, "num_local_experts": 4, "num_experts_per_tok": 2}),
     "mamba": Architecture(
         "MambaConfig", {"state_size": 4, "initializer_range": 0.4}, engine=False, adapted=("in_proj", "x_proj")
     ),

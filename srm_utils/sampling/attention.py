@@ -30,15 +30,17 @@ def _shared_prefix_attention(
     attention_mask: int | None,
     scaling: float | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of `query` [rows, heads, 1, head_dim] over each row's shared prefix and its own `key`, `value`.
 
     All rows of a prefix meet its keys in one matrix product, which reads them once (arXiv 2402.05099);
-    the two parts are joined by their log-sum-exp. `attention_mask` is what `_window` gave for this layer.
+    the two parts are joined by their log-sum-exp. `attention_mask` is what `_window` gave for this layer. `s_aux` are
+    sinks, a score of each head that takes its share of the weights and adds nothing.
     """
-    if any(kwargs.get(name) is not None for name in ("s_aux", "position_bias")):
-        raise NotImplementedError("attention with sinks or a position bias")
+    if kwargs.get("position_bias") is not None:
+        raise NotImplementedError("attention with a position bias")
     rows = _DECODING.get()
     own_mask, run_masks = rows.masks(attention_mask)
     prefixes = rows.cache.layers[module.layer_idx].prefixes
@@ -56,6 +58,8 @@ def _shared_prefix_attention(
     if rows.place is not None:
         prefix, prefix_lse = prefix.index_select(0, rows.place), prefix_lse.index_select(0, rows.place)
     out = torch.lerp(own, prefix, torch.sigmoid(prefix_lse - own_lse))
+    if s_aux is not None:
+        out *= torch.sigmoid(torch.logaddexp(own_lse, prefix_lse) - s_aux.float().view(shared, -1, 1))
     return out.to(query.dtype).view(n, 1, heads, -1), None
 
 
