@@ -339,22 +339,6 @@ def pretrain(
     typer.echo(f"Trained: {folder}")
 
 
-@app.command()
-def models() -> None:
-    """List the bundled models and their roles.
-
-    \b
-    Examples:
-      srm models
-    """
-    from srm_utils.models.pretrain import FAMILY, family_folder
-
-    for name, member in FAMILY.items():
-        weights = family_folder() / name / "model.safetensors"
-        size = f"{weights.stat().st_size / 1e6:.1f} MB" if weights.is_file() else "not trained here"
-        typer.echo(f"{name:<16} {size:<18} {member.role}")
-
-
 @check_app.command("family")
 def check_family_command(
     freeze: Annotated[bool, typer.Option("--freeze", help="First take today's weights for the right ones.")] = False,
