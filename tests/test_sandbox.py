@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import gc
 import io
 import json
 import os
@@ -11,13 +13,15 @@ import sys
 import time
 
 import pytest
+import made_programs
+import sandbox_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srm_utils.inference.sandbox import Limits, Outcome, Sandbox, client, interpret
 
 #: Short, so that a program that only the clock can stop does not hold the tests up.
-LIMITS = Limits(seconds=1.5, steps=1_000_000)
+LIMITS = Limits(seconds=5.0, steps=300_000)
 #: Seconds an attack may take from end to end on a busy machine: its own limit, and a new worker.
 WITHIN = 20.0
 
@@ -151,8 +155,11 @@ ATTACKS = {
 }
 
 
+ATTACKS |= sandbox_attacks.ATTACKS
+
+
 def test_there_are_attacks_enough() -> None:
-    assert len(ATTACKS) >= 40
+    assert len(ATTACKS) >= 290
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -313,6 +320,97 @@ def test_it_runs_in_a_daemon_process_as_on_a_dask_worker() -> None:
     assert ran.stdout.strip() == "42", ran.stderr
 
 
+def test_threads_that_share_a_sandbox_get_their_own_replies() -> None:
+    with Sandbox(LIMITS) as shared, concurrent.futures.ThreadPoolExecutor(8) as threads:
+        outcomes = list(threads.map(lambda i: shared.run([f"print({i})"])[0], range(200)))
+    assert [o.answer for o in outcomes] == [str(i) for i in range(200)]
+
+
+def alive(pid: int) -> bool:
+    """Whether a process still runs; one that ended and was not yet asked after does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as status:
+            return status.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/stat"), reason="processes are looked up in /proc")
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_worker_whose_parent_dies_ends(busy) -> None:
+    """The parent's other child holds the pipe open, so that its end alone tells the worker nothing."""
+    limits = "Limits(seconds=2.0, steps=10**12)"
+    code = (
+        "import os, subprocess, sys, threading, time\n"
+        "from srm_utils.inference.sandbox import Limits, Sandbox\n"
+        f"s = Sandbox({limits}); s.run(['1'])\n"
+        "if os.fork() == 0: os.close(1); time.sleep(30); os._exit(0)\n"
+        "busy = threading.Thread(target=s.run, args=(['while True: pass'],), daemon=True)\n"
+        f"if {busy}: busy.start(); time.sleep(0.3)\n"
+        "print(s._process.pid, flush=True); os.kill(os.getpid(), 9)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60)
+    worker = int(ran.stdout)
+    until = time.monotonic() + WITHIN
+    while alive(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not alive(worker)
+
+
+def test_a_dropped_sandbox_ends_its_worker() -> None:
+    made = Sandbox(LIMITS)
+    made.run(["1"])
+    process = made._process
+    del made
+    gc.collect()
+    assert process.poll() is not None
+
+
+def test_a_fork_has_a_worker_of_its_own(sandbox) -> None:
+    sandbox.run(["1"])
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with contextlib.suppress(BaseException):
+            os.write(writes, str(sandbox.run(["print('child')"])[0].answer).encode())
+            sandbox.close()
+        os._exit(0)
+    assert [o.answer for o in sandbox.run(["print('parent')"] * 20)] == ["parent"] * 20
+    os.waitpid(child, 0)
+    assert os.read(reads, 100) == b"child"
+    os.close(reads)
+    os.close(writes)
+
+
+def test_names_and_texts_of_other_scripts_work(sandbox) -> None:
+    programs = [
+        "苹果 = 3\nprint(苹果 * 2)",
+        "Zoë = 4\nprint('Zoë', Zoë)",
+        "π = 3.14\nprint(f'{π:.1f}')",
+        "ﬁx = 1\nprint(fix)",
+    ]
+    assert [o.answer for o in sandbox.run(programs)] == ["6", "Zoë 4", "3.1", "1"]
+
+
+def test_a_set_of_texts_prints_in_one_order_whatever_the_worker() -> None:
+    program = "print({str(n) * 3 for n in range(50)})"
+    with Sandbox(LIMITS) as one, Sandbox(LIMITS) as other:
+        assert one.run([program]) == other.run([program])
+
+
+def test_five_million_steps_and_a_thousand_calls_fit() -> None:
+    with Sandbox(Limits(seconds=60.0)) as made:
+        loop, calls, deeper = made.run(
+            [
+                "t = 0\nfor i in range(600_000):\n    t = t + i % 7\nprint(t)",
+                "def f(n):\n    return 0 if n == 0 else 1 + f(n - 1)\nprint(f(990))",
+                "def f(n):\n    return 0 if n == 0 else 1 + f(n - 1)\nprint(f(1010))",
+            ]
+        )
+    assert (loop.answer, calls.answer) == (str(sum(i % 7 for i in range(600_000))), "990")
+    assert deeper.kind == "limit" and "1,000 deep" in deeper.refusal
+
+
 def test_one_text_for_a_list_of_programs_is_a_clear_error(sandbox) -> None:
     with pytest.raises(ValueError, match="put it in a list"):
         sandbox.run("print(1)")
@@ -390,6 +488,32 @@ print(solution())''',
 }
 
 
+def by_python(programs: list[str]) -> list[tuple[str, bool]]:
+    """What Python prints for each program, in a process of its own, and whether it came to its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", RUN],
+        input=json.dumps(programs),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+    )
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+RUN = """
+import contextlib, io, json, sys
+for program in json.load(sys.stdin):
+    printed, ok = io.StringIO(), True
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(program, "program", "exec"), {"__name__": "__main__"})
+    except Exception:
+        ok = False
+    print(json.dumps([printed.getvalue(), ok]))
+"""
+
+
 def python(program: str) -> str:
     """What Python prints: the oracle. Only for the programs of this file."""
     printed = io.StringIO()
@@ -402,6 +526,16 @@ def python(program: str) -> str:
 def test_benign_programs_print_what_python_prints(sandbox, name) -> None:
     outcome = sandbox.run([BENIGN[name]])[0]
     assert outcome == Outcome(python(BENIGN[name]))
+
+
+def test_made_programs_print_what_python_prints(sandbox) -> None:
+    """Programs of every statement and most functions; where one fails, both fail at the same place."""
+    programs = [made_programs.Maker(seed).program() for seed in range(120)]
+    wanted = by_python(programs)
+    outcomes = sandbox.run(programs)
+    assert sum(ok for _, ok in wanted) > 60
+    for program, (output, ok), outcome in zip(programs, wanted, outcomes, strict=True):
+        assert outcome.kind in ("", "error") and (outcome.output, outcome.ok) == (output, ok), f"{outcome}\n{program}"
 
 
 _NUMBERS = st.integers(-60, 60).map(str) | st.sampled_from(["x", "y", "2.5", "x"])
@@ -455,7 +589,8 @@ def test_no_text_raises(text) -> None:
         ("x = 1\ny = x / 0", "Line 2: something is divided by zero."),
         ("print(total)", "Line 1: there is no 'total'"),
         ("def f():\n    y = y + 1\nf()", "Line 2: 'y' is used before it has a value."),
-        ("x = [1]\nx.frob(2)", "Line 2: The attribute .frob of a value of type list is not in the language."),
+        ("x = [1]\nx.frob(2)", "Line 2: 'list' object has no attribute 'frob'."),
+        ("x = 'a'\nx.encode()", "Line 2: The attribute .encode of a value of type str is not in the language."),
         ("x = 3\nx(2)", "Line 2: a number cannot be called as a function."),
         ("d = {'a': 1}\nprint(d['b'])", "Line 2: there is no key b."),
         ("xs = [1]\nprint(xs[4])", "Line 2: list index out of range."),

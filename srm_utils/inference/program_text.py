@@ -254,12 +254,12 @@ def stated_answer(task: Task, outcome: Outcome) -> str | None:
 
 
 def last_number(line: str) -> str | None:
-    """The last number of a printed sentence; None of a line without words, and of one without numbers.
+    """The last number of a printed sentence, or of several; None of one number, of a list, and of words alone.
 
-    >>> last_number("Each of the 3 gets $1,250.50."), last_number("[1, 2]"), last_number("Mary")
-    ('1250.50', None, None)
+    >>> last_number("Each of the 3 gets $1,250.50."), last_number("6 7 1.5"), last_number("[1, 2]"), last_number("Mary")
+    ('1250.50', '1.5', None, None)
     """
-    if line[:1] in "[({" or not re.search(r"[^\W\d_]", line):
+    if line[:1] in "[({" or not re.search(r"[^\W\d_]|\d\s+[-+]?\d", line):
         return None
     numbers = _NUMBER.findall(line)
     return numbers[-1].replace("$", "").replace("−", "-").replace(",", "") if numbers else None

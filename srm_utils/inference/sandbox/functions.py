@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, NoReturn
 
 from srm_utils.inference.sandbox import formats
-from srm_utils.inference.sandbox.machine import CALLABLE, CONTAINERS, DICTS, NATIVE, NUMBERS, NUMERIC, Machine
+from srm_utils.inference.sandbox.machine import CALLABLE, CONTAINERS, DICTS, NATIVE, NUMBERS, NUMERIC, WIDE, Machine
 from srm_utils.inference.sandbox.methods import in_order, pairs
 from srm_utils.inference.sandbox.values import Builtin, Class, Instance, Stream, Type, Wrapped, kind_of
 
@@ -104,6 +104,8 @@ class Functions:
             return self.m.number(sum(iterable, start))
         values = self.m.listed(iterable)
         if type(start) in NUMERIC and NUMERIC.issuperset(map(type, values)):
+            if values and not (-WIDE < min(values) and max(values) < WIDE):
+                self.m.charge(sum([self.m.bits(one) for one in values]) >> 7)
             return self.m.number(sum(values, start))
         if type(start) is str:
             raise TypeError("sum() can't sum strings [use ''.join(seq) instead]")
@@ -181,7 +183,7 @@ class Functions:
 
         def counted() -> Iterator[Any]:
             while True:
-                machine.left -= 1
+                machine.left -= 2
                 if machine.left < 0:
                     machine.over()
                 machine.native += 4

@@ -453,6 +453,8 @@ class Machine:
             return tuple(value.args)
         if isinstance(value, StopIteration) and name == "value":
             return value.value
+        if kind not in NAMED and kind is not Span and not hasattr(kind, name):
+            raise AttributeError(f"'{kind.__name__}' object has no attribute '{name}'")
         self.outside(f"The attribute .{name} of a value of type {kind_of(value)}")
 
     def _member(self, member: Any, owner: Instance | None, kind: Class) -> Any:
@@ -608,15 +610,26 @@ class Machine:
         if kind in NUMBERS or kind in DATES or kind is range:
             return repr(value) if quoted else str(value)
         if isinstance(value, BaseException):
-            inner = ", ".join([self.show(a, True) for a in value.args])
-            if quoted:
-                return f"{kind.__name__}({inner})"
-            return inner if len(value.args) > 1 or isinstance(value, KeyError) else str(value)
+            return self._error(value, quoted)
         if kind is Instance:
             return self._object(value, quoted)
         if kind in (Type, Class):
             return f"<class '{'__main__.' if kind is Class else ''}{value.name}'>"
         return f"<{kind_of(value)} {getattr(value, 'name', 'object')}>"
+
+    def _error(self, value: BaseException, quoted: bool) -> str:
+        self.native += NATIVE // DEEP
+        try:
+            if self.native > NATIVE:
+                self.refuse("an error is nested too deeply to be written")
+            if len(value.args) == 1 and not quoted and not isinstance(value, KeyError):
+                return self.show(value.args[0])
+            inner = ", ".join([self.show(one, True) for one in value.args])
+        finally:
+            self.native -= NATIVE // DEEP
+        if quoted:
+            return f"{type(value).__name__}({inner})"
+        return f"({inner})" if len(value.args) > 1 else inner
 
     def _object(self, value: Instance, quoted: bool) -> str:
         members = value.kind.members

@@ -368,6 +368,9 @@ def _itertools(m: Machine, f: Functions) -> dict[str, Any]:
 
 
 def _counted(m: Machine, start: Any, step: Any) -> Iterator[Any]:
+    if type(start) is int and type(step) is int:
+        # One addition an item: the numbers stay short for as long as the steps last.
+        yield from itertools.count(m.number(start), m.number(step))
     while True:
         yield start
         start = m.combine(ast.Add, start, step)
