@@ -98,6 +98,8 @@ _BE = r"(?:(?:is|are|was|were|would be|should be|must be|will be|comes out to|be
 _PHRASE = re.compile(
     rf"\banswers?\b(?:\s*\([^()\n]{{0,40}}\))?(?:[*_ \t]*\s(?:to|for|of|in)\b[^.\n:=?!]{{1,80}}?)?[*_ \t]*{_BE}[\s*_:]*"
     r"|^[#*_> \t]*(?:the |your |my )?(?:final |correct )?answer[*_:： \t]*\n[\s*_]*"
+    # "A: 12" in the manner of questions and answers, where no list of options goes on with B.
+    r"|^[ \t]*A:[ \t]+(?=\S)(?![\s\S]{0,400}?^[ \t]*[B-E][:.)])"
     r"|(?:最终|正确|最后)?答案\s*(?:应该|应)?(?:是|为|為|选|：|:)[\s：:*]*|答え\s*[はは：:][\s：:*]*|정답은?\s*[:：]?\s*"
     r"|\b(?:respuesta|réponse|antwort|risposta|resposta)\b(?:\s+\w+)?\s*(?:[:：]|\b(?:es|est|ist|è|é)\b)[\s*_:]*",
     re.IGNORECASE | re.MULTILINE,
@@ -217,6 +219,8 @@ def _last_statement(
     for i in range(last, max(-1, last - MAX_STATEMENTS), -1):
         place = places[i]
         if place.said is None or (i == last and place.how == "phrase" and is_cut_off(place.said)):
+            if i and place.said is not None and not first_line(place.said) and not _doubts(text, places[i - 1], place):
+                continue  # a model that repeats itself until its tokens end; what it has said before stands
             return None, True
         marked = next((p for p in reversed(places[:i]) if p.how in ("boxed", "tagged", "hashes")), None)
         if place.how == "phrase" and marked and not _takes_back(text, marked, place):
@@ -228,6 +232,11 @@ def _last_statement(
             continue
         return Found(answer, place.how), False
     return None, False
+
+
+def _doubts(text: str, before: Statement, after: Statement) -> bool:
+    """Whether the text between two statements takes the first one back."""
+    return _TAKEN_BACK.search(text[before.end : after.start]) is not None
 
 
 def _takes_back(text: str, marked: Statement, phrase: Statement) -> bool:
