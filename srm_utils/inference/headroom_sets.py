@@ -164,6 +164,7 @@ def study_grid(n: int = 40, sure: int = 120, votes: int = 60) -> list[Condition]
         one_step,
         replace(one_step, style="direct", tokens=16),
         replace(one_step, form="chat"),
+        replace(zero, n=sure),
         replace(zero, set="multiarith", n=votes),
         replace(zero, set="multiarith", style="direct", tokens=32, n=votes),
         replace(few, temperature=0.7, samples=16, n=votes),
