@@ -34,7 +34,7 @@ from srm_utils.inference.debate import Debate
 from srm_utils.inference.graph_of_thoughts import GraphOfThoughts
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
 from srm_utils.inference.mutual_consistency import MutualConsistency
-from srm_utils.inference.programs import ProgramAided, ProgramOfThought, pal_examples
+from srm_utils.inference.programs import PAL_EXAMPLES, ProgramAided, ProgramOfThought, pal_examples
 from srm_utils.inference.roles import PlannerSolverVerifier, RoundTable
 from srm_utils.inference.self_correction import CheckingCritic, Reflexion, SelfCorrection
 from srm_utils.inference.solver import Budget, Solver
@@ -106,6 +106,13 @@ class Setting:
     def heat_of(self, samples: int) -> float:
         """One sample is greedy; several need heat to differ."""
         return self.heat if samples > 1 else 0.0
+
+    @property
+    def programs(self) -> tuple[tuple[str, str], ...]:
+        """Worked programs: the task's own for the family, whose Python is a small one, else Python as people write."""
+        if self.dialect == "family":
+            return pal_examples(self.task)
+        return tuple((question, program) for question, program, _ in PAL_EXAMPLES[:2])
 
     @property
     def steps(self) -> Steps:
@@ -370,7 +377,7 @@ METHODS: dict[str, Method] = {
     ),
     "pal": Method(
         "the vote of N programs after two worked ones (gao2023pal)",
-        lambda s, n: ProgramAided(s.task, pal_examples(s.task), seed=s.seed, temperature=s.heat_of(n)),
+        lambda s, n: ProgramAided(s.task, s.programs, seed=s.seed, temperature=s.heat_of(n)),
         missing=_arithmetic,
         skills=(skills.PROGRAM,),
     ),

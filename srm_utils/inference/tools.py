@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from srm_utils.inference.asking import chat_of
+from srm_utils.inference.asking import ask, chat_of
 from srm_utils.inference.programs import plain_number
 from srm_utils.inference.sandbox import Sandbox
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import group_cost
-from srm_utils.tasks.dialects import Dialect, in_dialect
+from srm_utils.tasks.dialects import CALCULATOR, Dialect, in_dialect
 from srm_utils.tasks.graph import lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
 #: What a call of the calculator begins with; it ends in "=".
-CALCULATOR = "Calculator:"
+CALL = "Calculator:"
 #: What a call of the look-up tool begins with; it ends in ":".
 LOOK_UP = "Look up"
 
@@ -34,8 +34,8 @@ LOOK_UP = "Look up"
 _SUM = re.compile(r"[\d\s()+\-*/.]{1,200}")
 _OPERATION = re.compile(r"[\d)]\s*[+\-*/]")
 #: A sum in plain English: numbers with signs between them, behind which "=" was written.
-_NUMBER = r"\(*\s*\$?\d[\d,]*(?:\.\d+)?\s*\)*"
-_WRITTEN = re.compile(rf"(?<![\d.,])(?:{_NUMBER}\s*[-+*/×÷x]\s*)+{_NUMBER}\s*$")
+_NUMBER = r"(?:\( ?)*\$?\d[\d,]*(?:\.\d+)?(?: ?\))*"
+_WRITTEN = re.compile(rf"(?<![\d.,])(?:{_NUMBER} ?[-+*/×÷x] ?)+{_NUMBER}$")
 _QUERY = re.compile(rf"{LOOK_UP}\s+([^:.?\n]{{1,80}}):$")
 
 
@@ -72,7 +72,7 @@ def handed_over(text: str) -> str | None:
     >>> handed_over("Calculator: Mary = Leo + 4 = 5 + 4 ="), handed_over("Calculator: Mary ="), handed_over("5 + 4 =")
     ('5 + 4', None, None)
     """
-    before, call, said = text.rpartition(CALCULATOR)
+    before, call, said = text.rpartition(CALL)
     said = said.rstrip()
     if not call or not said.endswith("=") or re.search(r"\.\s", said):
         return None
@@ -86,8 +86,9 @@ def written_sum(text: str) -> str | None:
     >>> written_sum("1. She pays $3.50 × 2 ="), written_sum("x + 2 ="), written_sum("So 1,200 / (3 + 1) =")
     ('3.50 * 2', None, '1200 / (3 + 1)')
     """
-    found = _WRITTEN.search(text.rstrip().removesuffix("=")[-200:])
-    if not text.rstrip().endswith("=") or found is None:
+    ends = " ".join(text[-200:].split())
+    found = _WRITTEN.search(ends.removesuffix("=").rstrip())
+    if not ends.endswith("=") or found is None:
         return None
     plain = found[0].strip().translate(str.maketrans("×÷x", "*/*", "$,"))
     return re.sub(r"\b0+(?=\d)", "", plain)
@@ -112,6 +113,8 @@ class CalculatorCalls:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         prompts = [self.task.prompt(p, self.style, self.examples) for p in problems]
+        if self.style == "tool" and not self.examples:
+            prompts = [ask(model, CALCULATOR, self.task, p) for p in problems]
         with Sandbox() as sandbox:
             groups = model.sample(
                 prompts,

@@ -208,7 +208,8 @@ def program(task: Task, problem: Problem) -> Prompt:
 
 def calculator(task: Task, problem: Problem) -> Prompt:
     """Asks for a chain of thought whose sums a calculator finishes behind each "="."""
-    return task.prompt(problem, "tool")
+    worked = "12 + 5 = 17\n17 - 3 = 14\nThe answer is 14."
+    return replace(task.prompt(problem, "tool"), examples=((_PENS, worked),))
 
 
 def look_up(problem: Problem) -> Prompt:
@@ -228,16 +229,17 @@ def message(task: SplitEvidenceTask, problem: Problem, agent: int, said: Sequenc
     asked = task.agent_prompt(problem, agent, said, final)
     if final:
         return replace(asked, plain=f"{PLAIN_INSTRUCTIONS['cot']} End with: The answer is yes. Or: The answer is no.")
-    plain = (
-        "Your partner knows other facts. If you can answer, write: The answer is yes. Or: The answer is no. "
-        'If not, write "Message:" and one fact that helps.'
+    examples = (
+        ("Sam is kind if tall. Is Sam kind?", "Message: Sam is kind if tall."),
+        ("Everyone is calm if old. Is Eve calm? Message: Eve is old.", "Eve is calm if old. The answer is yes."),
     )
-    return replace(asked, plain=plain)
+    plain = "Your partner knows other facts. Send a message with a fact that helps, or state the answer."
+    return replace(asked, examples=examples, plain=plain)
 
 
 # ---------------------------------------------------------------- sorting, in parts
 
-_LIST = "Write the numbers from small to large. End with: The answer is 1 2 3."
+_LIST = "Write all these numbers from small to large. Begin with: The answer is"
 
 
 def sort_part(numbers: Sequence[int]) -> Prompt:

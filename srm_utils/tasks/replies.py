@@ -13,6 +13,8 @@ from srm_utils.tasks.steps import after_thought, step_ends
 
 #: What a critic says of a solution that it leaves as it is.
 NOTHING_WRONG = "Nothing is wrong."
+#: Characters of a sentence that are read for a verdict.
+MAX_SENTENCE = 500
 
 _MARKDOWN = re.compile(r"[*_`#>\"“”]+|\\boxed|\\text|[{}]")
 _GOOD = r"right|correct|true|valid|accurate|sound|ok|okay|fine"
@@ -41,12 +43,14 @@ _STATES = re.compile(
     r"|next|now|there|here|after|before|away|behind|beside|in|on|at)\b)",
     re.IGNORECASE,
 )
-#: A sentence that is a verdict alone: "Correct.", "Step 2: wrong", "Not right!".
-_ALONE = re.compile(
-    rf"(?:(?:step|line)? ?\d{{0,3}}[ .:,)-]*|(?:verdict|answer|judge?ment|result|conclusion|so|therefore|thus|overall|"
-    rf"absolutely|definitely)[ :,-]*)*(?P<more>not )?(?P<said>yes|no|{_GOOD}|{_BAD})\s*[.!,:;]*",
+#: What may stand before a verdict that is a sentence alone: "Step 2:", "Verdict:", "So,".
+_LEAD = re.compile(
+    r"(?:(?:step|line) \d{1,3}|\d{1,3}|verdict|answer|judge?ment|result|conclusion|so|therefore|thus|overall|"
+    r"absolutely|definitely)\b[ .:,)-]{0,4}",
     re.IGNORECASE,
 )
+#: A sentence that is a verdict alone: "Correct.", "wrong", "Not right!".
+_ALONE = re.compile(rf"(?P<more>not )?(?P<said>yes|no|{_GOOD}|{_BAD})[ .!,:;]{{0,8}}", re.IGNORECASE)
 #: A sentence that decides nothing: a question, a condition, a doubt.
 _OPEN = re.compile(
     r"\?\s*$|\b(?:whether|unsure|unclear|uncertain)\b|\bnot (?:quite )?(?:sure|certain|clear)\b"
@@ -70,7 +74,7 @@ def _sentences(text: str) -> list[str]:
     out = []
     for line in lines:
         ends = step_ends(line)
-        out += [line[a:b].strip() for a, b in zip([0, *ends], ends, strict=False)]
+        out += [line[a:b].strip()[:MAX_SENTENCE] for a, b in zip([0, *ends], ends, strict=False)]
     return [s for s in out if s]
 
 
@@ -78,7 +82,10 @@ def _said(sentence: str) -> bool | None:
     """What one sentence says of what it is about: right, wrong, or nothing."""
     if _OPEN.search(sentence):
         return None
-    alone = _ALONE.fullmatch(sentence)
+    rest = sentence
+    while lead := _LEAD.match(rest):
+        rest = rest[lead.end() :]
+    alone = _ALONE.fullmatch(rest)
     if alone:
         return (re.fullmatch(f"yes|{_GOOD}", alone["said"], re.IGNORECASE) is not None) != bool(alone["more"])
     if _NO_FAULT.search(sentence):
@@ -200,7 +207,9 @@ def plain_check(text: str) -> Check:
     >>> plain_check("Every step adds up, so the solution is correct.")
     Check(steps=[], whole=True)
     """
-    parts = re.split(r"(?:^|(?<=\s))[*_\s]*(?:step|line) (\d{1,3})\b", after_thought(text)[:8000], flags=re.IGNORECASE)
+    parts = re.split(
+        r"(?:^|(?<=\s))[*_]{0,3}(?:step|line) (\d{1,3})\b", after_thought(text)[:8000], flags=re.IGNORECASE
+    )
     steps: list[bool] = []
     rest = parts[0]
     for number, said in zip(parts[1::2], parts[2::2], strict=True):

@@ -32,11 +32,9 @@ _OPENERS = frozenset(
 #: Abbreviations inside names, which end a sentence where one of those words follows.
 _IN_NAMES = frozenset("jr sr inc ltd co corp ave blvd dept".split())
 #: Line breaks, or a mark that white space follows, with the quotation marks, brackets and stars that close behind it.
-_END = re.compile(r"\n+|[.?!]+[\"'”’)\]*_]*(?=\s|$)")
+_END = re.compile(r"\n+|[.?!]{1,6}[\"'”’)\]*_]{0,4}(?=\s|$)")
 #: The mark of an item of a list, which belongs to what follows it: "1.", "(2)", "b)", "-", "Step 3:".
-_ITEM = re.compile(
-    r"\s*[*_#>\s]*(?:\(?\d{1,3}[.):]|\(?[a-zA-Z]\)|[-*•+–](?=\s)|[Ss]tep\s+\d{1,3}\s*[.:)-])[*_]*(?=\s|$)"
-)
+_ITEM = re.compile(r"[*_#>\s]*(?:\(?\d{1,3}[.):]|\(?[a-zA-Z]\)|[-*•+–](?=\s)|[Ss]tep\s+\d{1,3}\s*[.:)-])[*_]*(?=\s|$)")
 _WORD = re.compile(r"[A-Za-z][A-Za-z.]*$")
 _TAGS = re.compile(r"<(/?)(?:think|thinking|thought)>|<\|(begin|end)_of_thought\|>")
 
@@ -114,7 +112,7 @@ def _ends_sentence(text: str, start: int, found: re.Match[str]) -> bool:
         return opener is not None and opener[0].lower() in _OPENERS
     # A lone capital is an initial where a name stands before it or another initial behind it: "John F. Kennedy".
     initial = len(word[0]) == 1 and word[0].isupper() and word[0] != "I"
-    others = before.split()[:-1]
+    others = before[-40:].split()[:-1]
     named = not others or others[-1][0].isupper() or bool(re.match(r"[A-Z]\.", after))
     return not (initial and named and opener is not None and opener[0].lower() not in _OPENERS)
 
