@@ -10,13 +10,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
 from srm_utils.models import Chat, load_model
+from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade, Problem, Task
 from srm_utils.tasks.stories import StoriesTask
@@ -30,8 +33,9 @@ BASE = "smollm2"
 CHAT = Chat(template=False)
 #: Optimiser steps after which the chains' adapter is kept: where reinforcement learning and preferences start from.
 EARLY = 50
-#: Steps of the stories that are learnt by reward and by preference, and on which rates are tuned.
-DEPTHS = (1, 2, 3)
+#: Steps of the stories on which rates are tuned, and of those that are learnt by reward and by preference: of longer
+#: ones the early checkpoint solves none, so they would teach nothing.
+DEPTHS, LEARNT_DEPTHS = (1, 2, 3), (1, 2)
 #: Peak learning rates tried for each way of training, equally many.
 RATES_TRIED: dict[Method, tuple[float, ...]] = {"lora": (3e-4, 1e-3, 3e-3), "full": (3e-5, 1e-4, 3e-4)}
 
@@ -94,19 +98,19 @@ def train_chains(
 def train_by_rewards(
     out: Path, start: str | os.PathLike[str], steps: int = 30, seed: int = 0, progress: bool = False
 ) -> TrainedModel:
-    """`smollm2-rl`: GRPO on stories of one to three steps; a right answer is worth 1, all others 0.
+    """`smollm2-rl`: GRPO on stories of one and two steps; a right answer is worth 1, all others 0.
 
     `start` is the early checkpoint: a later one solves its groups wholly or not at all, and nothing is left to compare.
     """
     task = StoriesTask()
     config = PolicyGradientConfig(
-        "lora", steps, prompts=8, samples=8, learning_rate=1e-4, warmup=3, max_new_tokens=64, save_every=5, seed=seed
+        "lora", steps, prompts=8, samples=8, learning_rate=2e-4, warmup=3, max_new_tokens=64, save_every=5, seed=seed
     )
 
     def right(problem: Problem, text: str) -> float:
         return float(task.grade(text, problem) == Grade.CORRECT)
 
-    draw = batches(task, config.prompts, "cot", seed, difficulty=DEPTHS)
+    draw = batches(task, config.prompts, "cot", seed, difficulty=LEARNT_DEPTHS)
     return train_policy_gradient(os.fspath(start), draw, right, config, out, group_normalised, progress=progress)
 
 
@@ -119,7 +123,7 @@ def train_by_preferences(
     The likelihood term keeps the right chains from becoming less likely too (pang2024iterative).
     """
     task, model = StoriesTask(), load_model(start)
-    asked = task.problems(problems, split="train", seed=seed + 1, difficulty=DEPTHS)
+    asked = task.problems(problems, split="train", seed=seed + 1, difficulty=LEARNT_DEPTHS)
     groups = model.sample([task.prompt(p, "cot") for p in asked], 8, 64, 1.0, seed=seed, progress=progress)
     pairs = graded_pairs(task, asked, groups, "cot", per_problem=2, seed=seed)
     config = PreferenceConfig("lora", steps, batch_size=8, likelihood=0.2, learning_rate=1e-4, save_every=10, seed=seed)
@@ -151,3 +155,51 @@ def rate_trials(
                            "loss": trained.log[-1]["loss"], "seconds": trained.seconds})  # fmt: skip
             write_json(file, trials)
     return trials
+
+
+def ship(trained: Path, out: Path, about: str, command: str) -> str:
+    """Write a trained adapter as it ships: in half precision, with chat, log and card; returns its hash.
+
+    `about` is the card's first paragraph, `command` what trained it. The figures of the card are added by whoever has
+    measured the shipped weights (`srm models check`).
+    """
+    from safetensors.torch import load_file, save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {name: weight.half() for name, weight in load_file(trained / "adapter_model.safetensors").items()}
+    save_file(weights, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    for name in ("adapter_config.json", "chat.json"):
+        shutil.copy(trained / name, out / name)
+    facts = json.loads((trained / "trained.json").read_text(encoding="utf-8"))
+    kept = {k: facts[k] for k in ("method", "trainable", "tokens", "flops", "seconds", "log")}
+    write_json(out / "training.json", {**kept, "machine": machine()})
+    digest = hashlib.sha256((out / "adapter_model.safetensors").read_bytes()).hexdigest()
+    spent = f"{len(facts['log'])} steps, {facts['tokens']:,} tokens, {facts['seconds'] / 60:.0f} minutes"
+    card = f"""---
+base_model: HuggingFaceTB/SmolLM2-135M-Instruct
+license: apache-2.0
+library_name: peft
+---
+
+# {out.name}
+
+{about}
+
+**Training.** `{command}`: {spent} ({machine()}).
+
+**Weights.** LoRA of rank 16 on every linear layer but the output, in half precision. sha256 `{digest}`.
+
+**Limits.** It repeats what it was taught: short chains on word problems with small numbers. It is no assistant.
+"""
+    (out / "README.md").write_text(card, encoding="utf-8")
+    return digest
+
+
+def machine() -> str:
+    """The class of machine that a figure comes from: architecture, arithmetic of its products, torch."""
+    import platform
+
+    import torch
+
+    dtype = str(fast_dtype("cpu")).removeprefix("torch.")
+    return f"{platform.system()} {platform.machine()}, products in {dtype}, torch {torch.__version__}"
