@@ -23,7 +23,10 @@ MISTAKES = (
 #: A line that stands this often in a text is a loop.
 _REPEATED = 3
 _NUMBER = r"\d+(?:,\d{3})*(?:\.\d+)?"
-_EQUATION = re.compile(rf"(?<![\d.*/+x×÷-])\$?({_NUMBER}) ?([-+*/x×÷]) ?\$?({_NUMBER}) ?= ?\$?({_NUMBER})(?![\d.]*\d)")
+# What follows a sign is the end of a longer sum, such as "4 - 3 = 3" in "2 + 4 - 3 = 3".
+_EQUATION = re.compile(
+    rf"(?<![\d.*/+x×÷-])(?<![*/+x×÷-] )\$?({_NUMBER}) ?([-+*/x×÷]) ?\$?({_NUMBER}) ?= ?\$?({_NUMBER})(?![\d.]*\d)"
+)
 _NUMBERS = re.compile(_NUMBER)
 _ROUNDING = 0.01  #: two decimals are how a model writes a quotient
 
