@@ -22,6 +22,9 @@ from srm_utils.tasks.problem import Problem, Prompt, Task
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
+#: Digits behind the point to which scores are told apart.
+SCORE_DIGITS = 5
+
 Status = Literal["kept", "pruned", "answer", "dead", "chosen"]
 
 
@@ -346,9 +349,12 @@ class Search:
     cost: Cost = field(default_factory=Cost)
 
     def best(self, branches: Iterable[Branch], n: int | None = None) -> list[Branch]:
-        """The `n` best of these by score (all of them, best first, without `n`); of equals, the one drawn first."""
+        """The `n` best of these by score (all of them, best first, without `n`); of equals, the one drawn first.
+
+        Scores that differ by less than rounding does are equal: it depends on what else was in the batch.
+        """
         order = {b: i for i, b in enumerate(self.scores)}
-        return sorted(branches, key=lambda b: (-self.scores[b], order[b]))[:n]
+        return sorted(branches, key=lambda b: (-round(self.scores[b], SCORE_DIGITS), order[b]))[:n]
 
     def best_answer(self, task: Task, branches: Iterable[Branch]) -> Branch | None:
         """The best ended branch of these that states an answer, None if there is none."""
