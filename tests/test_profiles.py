@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from srm_utils.collection import profiles
 from srm_utils.collection.profiles import PROFILES, ROLES, from_here, get_profile
 
 
@@ -17,7 +16,7 @@ def roles(name: str) -> dict[str, str]:
 
 def test_real_is_the_real_model_for_a_notebook_that_is_prepared_for_it() -> None:
     real = get_profile("real", on_real_model=True)
-    assert real.base == "smollm2" and real.instruct == real.dialogue
+    assert (real.base, real.instruct, real.dialogue) == ("smollm2", "smollm2-cot", "smollm2-cot")
     assert real.task == "stories" and real.device == "cpu" and real.world == "real"
     assert real.n_problems < PROFILES["cpu"].n_problems, "a real model is a hundred times as slow"
 
@@ -29,14 +28,6 @@ def test_real_is_the_bundled_family_for_any_other_notebook_and_says_so() -> None
     assert other.world == "bundled" and other.name == "real" and other.n_problems == 5
     (said,) = other.notes
     assert "comes later" in said
-
-
-def test_the_adapter_takes_its_roles_once_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(profiles, "bundled_adapters", lambda: ["smollm2-cot"])
-    assert {roles("real")[role] for role in ("instruct", "dialogue")} == {"smollm2-cot"}
-    monkeypatch.setattr(profiles, "bundled_adapters", list)
-    assert {roles("real")[role] for role in ("base", "instruct", "dialogue")} == {"smollm2"}
-    assert get_profile("real", on_real_model=True, instruct="mine").instruct == "mine"
 
 
 @pytest.mark.parametrize(

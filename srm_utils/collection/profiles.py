@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from srm_utils.models.fetch import FETCHABLE, fetched, why_not_here
-from srm_utils.models.resolve import bundled_adapters, bundled_models, model_names
+from srm_utils.models.resolve import bundled_models, model_names
 
 #: The fields of a profile that name a model.
 ROLES = ("base", "instruct", "dialogue", "teacher", "small", "large")
 #: The roles that a model given as `PROFILE:MODEL` takes.
 REPLACED = ("base", "instruct", "dialogue")
-#: Chains of thought for the real model, shipped as an adapter.
-ADAPTER = "smollm2-cot"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +114,8 @@ PROFILES: dict[str, Profile] = {
     "real": Profile(
         "real",
         base="smollm2",
-        instruct=ADAPTER,
-        dialogue=ADAPTER,
+        instruct="smollm2-cot",
+        dialogue="smollm2-cot",
         task="stories",
         plan_task="stories",
         search_task="reasoning-gym:gcd",
@@ -200,16 +198,11 @@ def get_profile(name: str, *, on_real_model: bool = False, **overrides: Any) -> 
     if head == "real" and not on_real_model:
         note = "This notebook's study on the real model comes later; it runs on the bundled models at small sizes here."
         return replace(PROFILES["smoke"], name=name, notes=(note,), **given)
-    profile = replace(PROFILES[head], **{"name": name, **_installed(PROFILES[head]), **named, **given})
+    profile = replace(PROFILES[head], **{"name": name, **named, **given})
     if head == "real" or named:
         changed = {role for role in ROLES if getattr(profile, role) != getattr(PROFILES["cpu"], role)}
         profile = replace(profile, notes=(_who(profile, changed if head == "real" else set(named)),))
     return profile
-
-
-def _installed(profile: Profile) -> dict[str, str]:
-    """For an adapter that this installation does not hold, the model it belongs to, by role."""
-    return {r: profile.base for r in REPLACED if getattr(profile, r) == ADAPTER and ADAPTER not in bundled_adapters()}
 
 
 def from_here(name: str) -> str:
