@@ -31,15 +31,15 @@ class Profile:
     `base`, `instruct`, `dialogue`, `teacher`, `small` and `large` are model names (bundled, a hub id or a local
     folder); `dialogue` is who criticises and talks where a model needs to have learnt that.
     `task` is the task a notebook measures on when it has no reason for another; `plan_task` asks for a plan,
-    `search_task` for an answer that is hard to find, and `check_task` for one that is easy to check. `new_domain` is the
-    task whose held-out sentences a model goes on to read. `method` is which weights are trained. `difficulties`
-    are those at which `base` solves some problems and not all, None for all that the task has. `n_examples` is the
-    number of worked examples where a technique is told what to do by a prompt. `n_problems` is a test set's
-    size, `n_samples` the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the
-    number of training problems, `train_steps` the optimiser steps, `batch_size` the sequences in a step,
-    `seeds` the number of training seeds; with `grid` a notebook runs every arm that it has, else a slice. `bits` is
-    that of `load_model`: 32, 16 (float32 on a CPU), 8 or 4. `notes` are sentences that `setup` prints: which roles
-    keep another model than the one named, or that a notebook is not prepared for this profile.
+    `search_task` for an answer that is hard to find, and `check_task` for one that is easy to check. `new_domain` is
+    the task whose held-out sentences a model goes on to read, `method` which weights are trained. `difficulties` are
+    those at which `base` solves some problems and not all, None for all that the task has. `n_examples` is the number
+    of worked examples where a technique is told what to do by a prompt. `n_problems` is a test set's size, `n_samples`
+    the draws for each problem, `max_new_tokens` the limit of one draw. `n_train` is the number of training problems,
+    `train_steps` the optimiser steps, `batch_size` the sequences in a step, `seeds` the number of training seeds; with
+    `grid` a notebook runs every arm that it has, else a slice. `bits` is that of `load_model`: 32, 16 (float32 on a
+    CPU), 8 or 4. `notes` are sentences that `setup` prints: which roles keep another model than the one named, or that
+    a notebook is not prepared for this profile.
     """
 
     name: str
