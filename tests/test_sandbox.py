@@ -12,8 +12,8 @@ import subprocess
 import sys
 import time
 
-import pytest
 import made_programs
+import pytest
 import sandbox_attacks
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -171,6 +171,7 @@ def test_attack_ends_in_a_clean_refusal(sandbox, name) -> None:
     assert (outcome.kind, outcome.answer) == (kind, None), outcome
     assert outcome.refusal.endswith(".") and "Traceback" not in outcome.refusal and len(outcome.refusal) < 400
     assert after == Outcome("42\n"), "the next program is not the worse for it"
+    assert "process down" not in outcome.refusal, "the language stops it, before the process has to"
 
 
 def test_a_language_refusal_runs_nothing(sandbox) -> None:
