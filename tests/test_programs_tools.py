@@ -113,7 +113,7 @@ def test_with_print_leaves_a_program_alone_that_defines_no_answer() -> None:
 @pytest.mark.parametrize(
     ("printed", "number"),
     [("18", "18"), ("18.0", "18"), ("-3.50", "-3.5"), ("0.1", "0.1"), ("12345678901234567890", "12345678901234567890"),
-     ("inf", "inf"), ("nan", "nan"), ("[1]", "[1]"), ("3.3333333333333335", "3.33333333333")],
+     ("inf", "inf"), ("nan", "nan"), ("[1]", "[1]"), ("3.3333333333333335", "3.3333333333")],
 )  # fmt: skip
 def test_plain_number(printed, number) -> None:
     assert plain_number(printed) == number
