@@ -139,7 +139,7 @@ def rate_trials(
     `folder/trials.json` as soon as it is done.
     """
     file = folder / "trials.json"
-    trials: list[dict[str, float | str]] = json.loads(file.read_text()) if file.is_file() else []
+    trials: list[dict[str, float | str]] = json.loads(file.read_text())["trials"] if file.is_file() else []
     task = StoriesTask()
     asked = task.problems(problems, split="validation", difficulty=DEPTHS, templates="held-out")
     for method, rates in RATES_TRIED.items():
@@ -153,7 +153,7 @@ def rate_trials(
             right = sum(task.grade(c.text, p) == Grade.CORRECT for p, (c,) in zip(asked, drawn, strict=True))
             trials.append({"method": method, "rate": rate, "accuracy": right / len(asked), "n": len(asked),
                            "loss": trained.log[-1]["loss"], "seconds": trained.seconds})  # fmt: skip
-            write_json(file, trials)
+            write_json(file, {"trials": trials})
     return trials
 
 

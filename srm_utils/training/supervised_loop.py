@@ -98,7 +98,7 @@ def train_on_answers(
             network.set_attn_implementation("eager" if short else attention)
         with mixed_precision(policy.device, policy.parameters):
             loss = answer_loss(policy, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         norm = take_step(optimizer, run.trained, float(loss.detach()))
         tokens += sum(len(row["input_ids"]) for row in batch)
         seconds = time.perf_counter() - clock
@@ -143,7 +143,8 @@ def batches_of(rows: Sequence[dict[str, list[int]]], size: int, seed: int) -> It
     >>> [len(batch) for batch, _ in zip(batches_of([row] * 3, 2, seed=0), range(3))]
     [2, 2, 2]
     """
-    random, waiting = Random(seed), []
+    random = Random(seed)
+    waiting: list[int] = []
     while True:
         while len(waiting) < SORTED_BATCHES * size:
             waiting += random.sample(range(len(rows)), len(rows))
