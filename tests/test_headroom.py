@@ -52,9 +52,10 @@ def test_the_grid_holds_every_set_once_a_condition_and_measures_a_claim_before_t
     assert {c.set for c in grid} == set(SETS)
     groups = [s.group for s in SETS.values()]
     assert groups.count("public") >= 12 and groups.count("generated") >= 12
-    for name in SETS:
-        ways = {(c.shots > 0, c.style) for c in grid if c.set == name and c.samples == 1 and c.split == "test"}
-        assert {(False, "direct"), (False, "cot")} < ways, name
+    for name, known in SETS.items():
+        ways = {(c.shots, c.style) for c in grid if c.set == name and c.samples == 1 and c.split == "test"}
+        assert {(0, "direct"), (3, "cot" if known.chains else "direct")} <= ways, name
+        assert ((0, "cot") in ways) == bool(known.chains), name
     assert {c.bits for c in grid} == {32, 8, 4} and {c.samples for c in grid} == {1, 16}
     votes = next(c for c in grid if c.samples > 1)
     assert grid.index(votes) < grid.index(next(c for c in grid if c.set == "gsm8k"))

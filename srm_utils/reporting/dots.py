@@ -71,7 +71,7 @@ def dot_map(
         ax.spines["left"].set_visible(False)
         ax.xaxis.grid(True, color=FAINT, lw=0.6)
         ax.set_xlabel(xlabel + ("; grey line: guessing" if chance else ""))
-        ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.9 / height), ncols=min(len(names), 3), fontsize=10)
+        fig.legend(loc="outside lower center", ncols=min(len(names), 3), fontsize=10)
         if title:
             ax.set_title(title)
         fig.draw_without_rendering()
