@@ -324,6 +324,14 @@ def test_steps_are_read_after_the_thought():
     assert plain_steps("<think>\n1 + 2 = 3.\n2 + 2 =") == ["1 + 2 = 3", "2 + 2 ="]
 
 
+def test_the_steps_of_stories_in_plain_english_are_found():
+    stories = get_task("stories")
+    for problem in stories.problems(20, seed=1):
+        found = plain_steps(stories.solution(problem, "cot"))
+        assert len(found) == len(problem.steps)
+        assert all(gold in step for gold, step in zip(problem.steps, found, strict=True))
+
+
 def test_no_solver_reads_a_problems_gold_steps():
     folder = Path(comparing.__file__).parent
     for file in folder.rglob("*.py"):

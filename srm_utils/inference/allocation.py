@@ -163,7 +163,8 @@ class AdaptiveAllocation:
                 for i, group in zip(which, draw(which, n, self.seed + (1 << 32)), strict=True):
                     drawn[i] = drawn[i] + group
                     costs[i] += group_cost(group, model.flops_per_token)
-        return [
-            attempt(self.task, p, plurality([self.task.final(c.text, p) for c in group]), group, cost)
-            for p, group, cost in zip(problems, drawn, costs, strict=True)
-        ]
+        attempts = []
+        for problem, group, cost in zip(problems, drawn, costs, strict=True):
+            given = [self.task.final(c.text, problem) for c in group]
+            attempts.append(attempt(self.task, problem, plurality(given), group, cost, given.count(None)))
+        return attempts

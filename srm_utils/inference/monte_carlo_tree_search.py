@@ -226,7 +226,8 @@ class MonteCarloTreeSearch:
         chosen = max(stating, key=lambda b: tree.ends[b], default=None)
         met = tuple(branch.text for branch in tree.ends)
         trace = Explored(search.tree(task, chosen), met, tuple(tree.answers), tuple(tree.costs))
-        return attempt(task, search.problem, given, trace, search.cost)
+        unread = sum(task.final(b.text, search.problem) is None for b in tree.ends)
+        return attempt(task, search.problem, given, trace, search.cost, max(unread, given is None))
 
 
 def after(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt], turns: int) -> list[Attempt]:

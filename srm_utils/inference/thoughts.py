@@ -363,7 +363,8 @@ class Search:
     def attempt(self, task: Task, chosen: Branch | None) -> Attempt:
         """The attempt whose answer is the one the chosen branch states, and whose trace is the tree."""
         answer = task.final(chosen.text, self.problem) if chosen else None
-        return attempt(task, self.problem, answer, self.tree(task, chosen), self.cost)
+        unread = sum(b.ended and task.final(b.text, self.problem) is None for b in self.scores)
+        return attempt(task, self.problem, answer, self.tree(task, chosen), self.cost, max(unread, answer is None))
 
     def tree(self, task: Task, chosen: Branch | None) -> Thought:
         """All branches as a tree of thoughts under the question."""

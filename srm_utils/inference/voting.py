@@ -130,8 +130,9 @@ class SelfConsistency:
         )
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
-            answer = self.vote([self.task.final(c.text, problem) for c in group], group)
-            attempts.append(attempt(self.task, problem, answer, group, group_cost(group, model.flops_per_token)))
+            answers = [self.task.final(c.text, problem) for c in group]
+            cost, unread = group_cost(group, model.flops_per_token), answers.count(None)
+            attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost, unread))
         return attempts
 
 
@@ -200,7 +201,8 @@ class AdaptiveConsistency:
             if not undecided:
                 break
         return [
-            attempt(self.task, problem, plurality(answers[i]), drawn[i], costs[i]) for i, problem in enumerate(problems)
+            attempt(self.task, problem, plurality(answers[i]), drawn[i], costs[i], answers[i].count(None))
+            for i, problem in enumerate(problems)
         ]
 
 

@@ -208,8 +208,10 @@ def program(task: Task, problem: Problem) -> Prompt:
 
 def calculator(task: Task, problem: Problem) -> Prompt:
     """Asks for a chain of thought whose sums a calculator finishes behind each "="."""
-    worked = "12 + 5 = 17\n17 - 3 = 14\nThe answer is 14."
-    return replace(task.prompt(problem, "tool"), examples=((_PENS, worked),))
+    # The numbers of an example in the instruction itself are copied by a small model, so that none stands there.
+    example = (_EGGS, "4 * 6 = 24\n24 - 2 = 22\nThe answer is 22.")
+    plain = f"Think step by step. Write each calculation as an equation. {ASK_FOR_ANSWER}"
+    return replace(task.prompt(problem, "tool"), examples=(example,), plain=plain)
 
 
 def look_up(problem: Problem) -> Prompt:
