@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -138,53 +138,49 @@ class Condition:
         return f"{SETS[self.set].title}: {'chain' if self.style == 'cot' else self.style}{how}{bits}{drawn}"
 
 
-def study_grid(n: int = 32, sure: int = 80, votes: int = 40) -> list[Condition]:
-    """The grid of the study, what its claims rest on first.
+def study_grid(n: int = 32) -> list[Condition]:
+    """The grid of the study with `n` problems a condition: what its claims rest on first, then the map.
 
-    Sets whose answers need no working out are not asked to think step by step.
-
-    Args:
-        n: problems a condition of the map. The test split holds fewer than 48 stories of one step.
-        sure: problems a condition that a claim rests on.
-        votes: problems of which 16 samples are drawn for a claim.
+    Claims rest on stories of one step, where the model solves some problems and not all. Of these a split holds fewer
+    than 48, so two splits are measured. Sets whose answers need no working out are not asked to think step by step.
 
     >>> {c.set for c in study_grid()} == set(SETS)
     True
     """
-    few = Condition("addsub", shots=3, form="plain", tokens=64, n=sure)
-    zero = Condition("addsub", n=n)
-    one_step = replace(few, set="stories-1", n=n)
-    tried = [
-        replace(few, shots=shots, form=form, split="validation", n=n, tokens=64 if shots else 96)
+    few = Condition("stories-1", shots=3, form="plain", tokens=64, n=n)
+    zero = Condition("stories-1", n=n)
+    addsub = [
+        replace(few, set="addsub", shots=shots, form=form, split="validation", tokens=64 if shots else 96)
         for shots in (0, 3)
         for form in ("plain", "chat")
     ]
+    splits: tuple[Split, ...] = ("test", "confirm")
     claimed = [
-        one_step,
-        replace(one_step, style="direct", tokens=16),
-        few,
-        replace(few, form="chat"),
-        replace(zero, n=sure),
-        replace(few, temperature=0.7, samples=16, n=votes),
-        replace(zero, set="multiarith", n=sure // 2),
-        replace(zero, set="multiarith", style="direct", tokens=24, n=sure // 2),
-        replace(few, bits=4),
-        replace(one_step, form="chat"),
+        replace(condition, split=split)
+        for split in splits
+        for condition in (
+            few,
+            replace(few, style="direct", tokens=16),
+            replace(few, form="chat"),
+            zero,
+            replace(zero, style="direct", tokens=24),
+            replace(few, bits=4),
+        )
     ]
-    measured = {(c.set, c.style, c.shots, c.form) for c in claimed if c.samples == 1}
-
-    def new(conditions: Iterable[Condition]) -> list[Condition]:
-        return [c for c in conditions if (c.set, c.style, c.shots, c.form) not in measured]
-
-    shown = {name: replace(few, set=name, style="cot" if SETS[name].chains else "direct", n=n) for name in SETS}
-    return [
-        *tried,
+    shown = {name: replace(few, set=name, style="cot" if SETS[name].chains else "direct") for name in SETS}
+    drawn = {name: replace(shown[name], temperature=0.7, samples=16) for name in ("stories-1", "gcd", "letters")}
+    grid = [
+        *addsub,
+        *(replace(few, form=form, split="validation") for form in ("plain", "chat")),
         *claimed,
-        *new(shown.values()),
-        *new(replace(zero, set=name, style="direct", tokens=24) for name in SETS),
-        *(replace(shown[name], bits=4) for name in ("stories-1", "gcd")),
+        drawn["stories-1"],
+        *shown.values(),
+        *(replace(zero, set=name, style="direct", tokens=24) for name in SETS),
         *(replace(shown[name], form="chat") for name in ("commonsenseqa", "gcd", "letters")),
-        *new(replace(zero, set=name) for name in SETS if SETS[name].chains),
-        *(replace(shown[name], temperature=0.7, samples=16) for name in ("gcd", "letters", "stories-1")),
-        *(replace(shown[name], bits=8) for name in ("stories-1", "gcd")),
+        drawn["gcd"],
+        drawn["letters"],
+        replace(shown["gcd"], bits=4),
+        replace(few, bits=8),
+        *(replace(zero, set=name) for name in SETS if SETS[name].chains),
     ]
+    return [condition for i, condition in enumerate(grid) if condition not in grid[:i]]
