@@ -18,7 +18,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from srm_utils.collection import family_check
 from srm_utils.collection.family_check import _talk
-from srm_utils.inference.verifiers import verdicts
 from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
 from srm_utils.models.arithmetic import fast_dtype
@@ -52,6 +51,7 @@ from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import countdown, get_task, sorting
 from srm_utils.tasks.problem import Prompt, split_of
 from srm_utils.tasks.prompts import AGAIN
+from srm_utils.tasks.replies import family_check as verdicts
 from srm_utils.tasks.words import NAMES
 
 MINI = Member("mini", 3, 64, 2, 110, peak=8e-3)
