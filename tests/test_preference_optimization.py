@@ -412,7 +412,8 @@ def test_each_round_learns_from_its_own_samples_and_its_own_reference(checkpoint
         chosen = [r.pairs[k] for k in module.batch_indices(len(r.pairs), 16, 0, r_seed(config, i))]
         found, _ = reference_logprobs(drawn_by, chosen, range(len(chosen)))
         assert r.trained.log[0]["chosen"] == pytest.approx(float(found[:, 0].mean()), abs=1e-3)
-        assert r.sampling.generated_tokens == 4 * 24 * r.length and r.trained.name.endswith(f", {method}, round {i + 1}")
+        assert r.sampling.generated_tokens == 4 * 24 * r.length
+        assert r.trained.name.endswith(f", {method}, round {i + 1}")
         right = [[Even().grade(c.text, None) == Grade.CORRECT for c in (p.chosen, p.rejected)] for p in r.pairs]
         assert all(pair == [True, False] for pair in right)
     again = iterate(checkpoint, Even(), questions, config, tmp_path / "a", **options)
