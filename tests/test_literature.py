@@ -45,7 +45,7 @@ from srm_utils.literature import (
 
 BIB = CHECKOUT / "papers.bib"
 #: Works that are not among the 412 of the collected list, each traced to a library's own documentation.
-ADDED = {"holtzman2020curious", "steele2014fast", "wang2024chain"}
+ADDED = {"holtzman2020curious", "jakimovski2025can", "steele2014fast", "wang2024chain"}
 SECTIONS = set(
     """application-healthcare application-other application-science backbone-domain backbone-general background-lrm
     benchmark future-distillation future-efficiency future-lowresource future-rl inference-efficient
