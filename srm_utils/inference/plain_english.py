@@ -74,5 +74,6 @@ def read_text(model: LanguageModel, text: str) -> Reading:
     mean = mean_interval(losses)
     spent = time.perf_counter() - began
     cost = Cost(scored_tokens=len(ids), flops=model.flops_per_token * len(ids), seconds=spent, peak_bytes=model.bytes)
-    perplexity = Estimate(*(float(np.exp(v)) for v in (mean.value, mean.low, mean.high)), len(losses))
+    value, low, high = (float(np.exp(v)) for v in (mean.value, mean.low, mean.high))
+    perplexity = Estimate(value, low, high, len(losses))
     return Reading(perplexity, tuple(logits.argmax(-1).tolist()), cost)
