@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from srm_utils.evaluation.statistics import Estimate
 from srm_utils.reporting.style import FAINT, MUTED, look, style
@@ -57,10 +57,10 @@ def dot_map(
         for (_, y), (_, name, _) in zip(places, rows, strict=True):
             if chance and name in chance:
                 ax.plot([chance[name]] * 2, [y - 0.38, y + 0.38], color=MUTED, lw=1.4, zorder=1)
-        top = 0.0
+        top = -0.6
         for heading, first in _headings(groups, places):
-            place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "annotation_clip": False}
-            look_of = {"ha": "right", "va": "center", "fontsize": 10.5, "fontweight": "bold"}
+            place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+            look_of: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10.5, "fontweight": "bold", "annotation_clip": False}
             ax.annotate(heading, (0, first - 0.62), (-8, 0), **place, **look_of)
             top = min(top, first - 0.9)
         ax.set_yticks([y for _, y in places], [name for _, name, _ in rows])
