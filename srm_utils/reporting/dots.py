@@ -60,8 +60,8 @@ def dot_map(
         top = -0.6
         for heading, first in _headings(groups, places):
             place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-            look_of: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10.5, "fontweight": "bold", "annotation_clip": False}
-            ax.annotate(heading, (0, first - 0.62), (-8, 0), **place, **look_of)
+            look_of: dict[str, Any] = {"ha": "right", "va": "center", "fontsize": 10.5, "fontweight": "bold"}
+            ax.annotate(heading, (0, first - 0.62), (-8, 0), annotation_clip=False, **place, **look_of)
             top = min(top, first - 0.9)
         ax.set_yticks([y for _, y in places], [name for _, name, _ in rows])
         ax.set_ylim(places[-1][1] + 0.6, top)
