@@ -563,3 +563,8 @@ def test_long_texts_are_read_in_little_time():
         TEXT.final(text)
         MATH.find(text)
     assert time.process_time() - start < 30
+
+
+@pytest.mark.parametrize("text", ["3 and so on and so on", "12, 14, and so forth", "5, 10, etc.", "2, 4, 6, ..."])
+def test_a_list_that_goes_on_is_no_answer(text):
+    assert FORMATS["number"].final(text) is None

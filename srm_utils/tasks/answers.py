@@ -74,6 +74,8 @@ def _read_number(said: str, how: How) -> str | None:
     answer = read_math(said, how)
     if answer is None or how in ("boxed", "tagged", "hashes"):
         return answer
+    if how == "bare" and canonical_number(answer) is None and re.search(r"[A-Za-z]{2}", said):
+        return None  # "12 and so on": a text that goes on in words is no answer by itself
     return answer if canonical_number(answer) is not None or any(c.isdigit() for c in answer) else None
 
 

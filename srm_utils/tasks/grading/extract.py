@@ -411,6 +411,7 @@ _BEING = re.compile(
 )
 _SENTENCES = re.compile(r"(?<=[.!?。])(?<!Rs\.)(?<!\d\.)[\"'”)*]*\s+|(?<=\d\.)\s+(?=[A-Z*\"])|(?<=;)\s")
 _BOLD = re.compile(r"\*\*([^*\n]+?)\*\*|__([^_\n]+?)__")
+_GOES_ON = re.compile(r"\band so (?:on|forth)\b|\betc\b|(?:\.\.\.|…)\s*$", re.IGNORECASE)
 _LISTED = re.compile(r"\d{1,2}[.)](?:\s|$)")
 _UNFINISHED = re.compile(r"(?<![*\w])[-+*/=×÷(,]\s*$")
 MAX_LINES = 3
@@ -508,7 +509,9 @@ def _confirms(number: str, earlier: str) -> bool:
 
 
 def _number_in(said: str) -> str | None:
-    """The value that a few words state, with its unit; None where they are more than that."""
+    """The value that a few words state, with its unit; None where they are more than that, or go on."""
+    if _GOES_ON.search(said):
+        return None
     end = _SENTENCE_END.search(said)
     answer = tidied(said[: end.start()] if end else said)
     if answer is None:
