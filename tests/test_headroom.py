@@ -239,6 +239,6 @@ def test_the_map_draws_every_dot_with_its_interval() -> None:
     assert [t.get_text() for t in axes.get_yticklabels()] == ["a", "b", "c"]
     spans = [tuple(line.get_xdata()) for line in axes.lines]
     assert spans.count((0.1, 0.35)) == 2 and spans.count((0.5, 0.7)) == 2 and (0.25, 0.25) in spans
-    assert [t.get_text() for t in axes.get_legend().get_texts()] == ["x", "y"]
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["x", "y"]
     with pytest.raises(ValueError, match="nothing to draw"):
         dot_map({})
