@@ -411,7 +411,7 @@ def test_a_comparison_that_would_take_long_ends_as_not_equal():
     first = judge.HELPER._process
     start = time.perf_counter()
     assert not equal_math("(x+y+z+a+b+c)^{60}", "(x+y+z+a+b+c)^{59}(x+y+z+a+b+c+10^{-40})")
-    assert time.perf_counter() - start < 20 * judge.JUDGE_WALL_SECONDS  # a busy machine gives it CPU time late
+    assert time.perf_counter() - start < judge.JUDGE_WALL_SECONDS
     assert judge.HELPER._process is not first, "it ran out of time and was replaced"
     assert equal_math(r"\sqrt{50}", r"5\sqrt{2}"), "the next one is judged as ever"
 
