@@ -52,7 +52,7 @@ class Review:
 
 
 #: Reviews one solution text a problem, in a batch; the model is the one that wrote them. Any plain function of this
-#: form takes ours' place.
+#: form can replace the default.
 Critic = Callable[[Sequence[Problem], Sequence[str], "LanguageModel"], list[Review]]
 
 

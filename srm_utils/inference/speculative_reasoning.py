@@ -2,7 +2,7 @@
 
 A step need not be the large model's own words, only good enough: the text may differ from what either would have
 written, unlike in `speculative_decoding`. The large model can judge by its own likelihood or by being asked
-(pan2025specreason), or a reward decides (liao2025rsd). A judge is a function, so that any of yours takes ours' place.
+(pan2025specreason), or a reward decides (liao2025rsd). A judge is a function, so that your own can replace it.
 """
 
 from __future__ import annotations

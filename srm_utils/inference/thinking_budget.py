@@ -153,7 +153,7 @@ class Probe:
     cost: Cost
 
 
-#: Whether to stop thinking, from the probes so far: any plain function of this form takes ours' place.
+#: Whether to stop thinking, from the probes so far: any plain function of this form can replace the default.
 Exit = Callable[[Sequence[Probe]], bool]
 
 

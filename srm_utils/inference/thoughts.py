@@ -63,7 +63,7 @@ class Branch:
 
 #: A branch and the problem it belongs to.
 Beginning = tuple[Problem, Branch]
-#: How promising each beginning is, and what it cost to say so: any function of this form takes ours' place.
+#: How promising each beginning is, and what it cost to say so: any function of this form can replace the default.
 Score = Callable[["LanguageModel", Sequence[Beginning]], tuple[list[float], list[Cost]]]
 #: What the scores of the steps of one branch, in order, come to: `last`, `min` or `math.prod` (lightman2024lets).
 Aggregate = Callable[[Sequence[float]], float]

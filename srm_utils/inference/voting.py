@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: The answers of one problem's samples in the order drawn; None where nothing could be parsed.
 Answers = Sequence[str | None]
-#: Chooses one answer from the samples of one problem: any plain function of this form takes ours' place.
+#: Chooses one answer from the samples of one problem: any plain function of this form can replace the default.
 Vote = Callable[[Answers, Sequence[Completion]], str | None]
 
 # ---------------------------------------------------------------- votes

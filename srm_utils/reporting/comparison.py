@@ -51,7 +51,7 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
 
 
 def on_frontier(curves: Mapping[str, Points]) -> list[str]:
-    """The methods with a point that no cheaper or equally dear point matches in accuracy, cheapest point first.
+    """The methods with a point that no point of the same or a lower cost matches in accuracy, cheapest point first.
 
     >>> from srm_utils.evaluation.statistics import Estimate
     >>> at = lambda value: Estimate(value, value, value, 10)
@@ -69,8 +69,8 @@ def on_frontier(curves: Mapping[str, Points]) -> list[str]:
 def frontier_figure(curves: Mapping[str, Points], *, always: Sequence[str] = (), title: str = "") -> Figure:
     """`accuracy_vs_cost` of the methods on the frontier and those to show `always`; the others grey behind them.
 
-    At most `NAMED` are drawn in full. The grey ones are listed at the far right with the accuracy of their dearest
-    point, in the order of their heights.
+    At most `NAMED` are drawn in full. The grey ones are listed at the far right with the accuracy of their
+    most expensive point, in the order of their heights.
     """
     ahead = [name for name in dict.fromkeys([*always, *on_frontier(curves)]) if name in curves][:NAMED]
     fig = accuracy_vs_cost({name: curves[name] for name in ahead}, title=title)
