@@ -474,9 +474,12 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
             import nbformat
 
             notebook = nbformat.read(path, as_version=nbformat.NO_CONVERT)
-            for cell in notebook.cells:
-                if cell.cell_type == "markdown":
-                    cell.source = _repaired(cell.source, library, bare=False)
+            cells = [cell for cell in notebook.cells if cell.cell_type == "markdown"]
+            sources = [_repaired(cell.source, library, bare=False) for cell in cells]
+            if sources == [cell.source for cell in cells]:
+                continue  # another writer's layout of the JSON is nothing to mend
+            for cell, source in zip(cells, sources, strict=True):
+                cell.source = source
             new = nbformat.writes(notebook) + "\n"
         elif path.suffix == ".md":
             new = path.read_text(encoding="utf-8")

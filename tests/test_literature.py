@@ -845,3 +845,11 @@ def test_papers_check_repairs_and_tells(tmp_path: Path) -> None:
     code, output = srm("check", "--repair", str(book))
     assert code == 0 and "repaired" in output and "Every citation agrees" in output
     assert srm("check", str(tmp_path / "none"))[0] == 2
+
+
+def test_a_notebook_with_nothing_to_repair_keeps_its_bytes(tmp_path: Path) -> None:
+    file = tmp_path / "a.ipynb"
+    cell = '{"cell_type": "markdown", "id": "a", "metadata": {}, "source": "No citation here."}'
+    text = f'{{"cells": [{cell}], "metadata": {{}}, "nbformat": 4, "nbformat_minor": 5}}'
+    file.write_text(text)
+    assert repair_citations([file]) == [] and file.read_text() == text
