@@ -6,8 +6,8 @@ A processor without bfloat16 units emulates it, some ten times slower than float
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Parameters from which on products are large enough to gain by half precision.
 LARGE = 50_000_000
+#: Pairs of tokens (rows times width squared) up to which a CPU computes attention by plain products in training.
+PLAIN_PAIRS = 2**20
 
 
 def product_seconds() -> tuple[float, float]:
@@ -76,3 +78,24 @@ def mixed_precision(device: str, parameters: int) -> AbstractContextManager[Any]
 
     halved = parameters >= LARGE and fast_dtype(device) == torch.bfloat16
     return torch.autocast(device.partition(":")[0], dtype=torch.bfloat16, enabled=halved)
+
+
+@contextmanager
+def plain_attention(network: Any, device: str, parameters: int, rows: int, width: int) -> Iterator[None]:
+    """Attention by plain products within, where a step of training is faster so: on a CPU, for batches that are small.
+
+    The backward pass of the fused kernel is the slowest part of a step there. Plain products take memory that grows
+    with `rows` times the square of `width` (tokens). Models under 50 million `parameters` keep their kernel.
+
+    >>> with plain_attention(None, "cuda:0", parameters=10**9, rows=8, width=64):
+    ...     pass
+    """
+    if device != "cpu" or parameters < LARGE or rows * width**2 > PLAIN_PAIRS:
+        yield
+        return
+    before = network.config._attn_implementation
+    network.set_attn_implementation("eager")
+    try:
+        yield
+    finally:
+        network.set_attn_implementation(before)

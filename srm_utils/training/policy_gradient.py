@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from srm_utils.models import LanguageModel
-from srm_utils.models.arithmetic import mixed_precision
+from srm_utils.models.arithmetic import mixed_precision, plain_attention
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.training.checkpoint import TrainedModel, load_checkpoint, open_run, save_checkpoint
@@ -540,7 +540,10 @@ def read_answers(model: LanguageModel, answers: Answers, states: bool = False) -
     bias = None  # a single answer in each row: padding stands to the right, where causal attention never looks
     first = int(answers.before.masked_fill(answers.mask == 0, answers.ids.shape[1]).min())
     kind = model.device.partition(":")[0]
-    with mixed_precision(model.device, model.parameters):
+    with (
+        plain_attention(network, model.device, model.parameters, *answers.ids.shape),
+        mixed_precision(model.device, model.parameters),
+    ):
         if answers.owner.max() > 1:
             reader, read = answers.owner[:, :, None], answers.owner[:, None, :]
             seen = ((read == 0) | (read == reader)).tril()  # the question and oneself, up to here

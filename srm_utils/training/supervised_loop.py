@@ -14,7 +14,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from srm_utils.models import Chat, LanguageModel
-from srm_utils.models.arithmetic import mixed_precision
+from srm_utils.models.arithmetic import mixed_precision, plain_attention
 from srm_utils.training.checkpoint import Run, load_checkpoint, open_run, save_checkpoint
 from srm_utils.training.supervised import (
     IGNORED,
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 #: Examples that are sorted by length and cut into batches together, in batches.
 SORTED_BATCHES = 8
-#: Tokens up to which attention is computed by plain products on a CPU.
-PLAIN_ATTENTION = 192
 
 
 def train_on_answers(
@@ -83,20 +81,17 @@ def train_on_answers(
     for _ in range(begun):
         next(batches)
     warmup = max(1, round(config.warmup * config.steps))
-    network: Any = policy.model
-    attention = network.config._attn_implementation
-    network.train()
+    policy.model.train()
     for step in tqdm(range(begun, config.steps), initial=begun, total=config.steps, disable=not progress):
         clock = time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = rate * min((step + 1) / warmup, (config.steps - step) / max(1, config.steps - warmup))
         batch = next(batches)
-        if policy.device == "cpu":
-            # The fused kernel's backward pass is the slowest part of a step on a CPU. Plain products take half the
-            # time, but memory that grows with the square of the length.
-            short = max(len(row["input_ids"]) for row in batch) <= PLAIN_ATTENTION
-            network.set_attn_implementation("eager" if short else attention)
-        with mixed_precision(policy.device, policy.parameters):
+        width = max(len(row["input_ids"]) for row in batch)
+        with (
+            plain_attention(policy.model, policy.device, policy.parameters, len(batch), width),
+            mixed_precision(policy.device, policy.parameters),
+        ):
             loss = answer_loss(policy, batch)
         loss.backward()
         norm = take_step(optimizer, run.trained, float(loss.detach()))
@@ -108,8 +103,7 @@ def train_on_answers(
             _keep(run, step + 1)
         if (step + 1) % config.save_every == 0 and step + 1 < config.steps:
             save_checkpoint(run.out, step + 1, modules, optimizers, {"log": log, "tokens": tokens})
-    network.set_attn_implementation(attention)
-    network.eval()
+    policy.model.eval()
     met, trained = policy.flops_per_token / 2, sum(p.numel() for p in run.trained)
     flops = (4 * met + 2 * min(met, trained)) * tokens
     return run.finish(tokens, flops, log[-1]["seconds"], log, [optimizer])
