@@ -532,3 +532,14 @@ def test_attempts_in_any_order():
         evaluate_attempts(PROBLEMS[:3], attempts)
     with pytest.raises(ValueError, match="at least 1 sample"):
         Budget(samples=0)
+
+
+def test_every_published_verdict_is_what_the_rule_says_of_its_interval() -> None:
+    notebooks = Path(__file__).resolve().parents[1] / "notebooks"
+    claims = {claim.id: claim for claim in load_claims(notebooks / "claims.yaml")}
+    published = json.loads((notebooks / "confirmed.json").read_text(encoding="utf-8"))["claims"]
+    assert len(published) >= 163
+    for row in published:
+        ends = [float(v["$float"]) if isinstance(v, dict) else v for v in (row["low"], row["high"])]
+        assert ends[0] < ends[1], f"{row['claim']} has an interval without a width"
+        assert row["verdict"] == verdict(claims[row["claim"]], Estimate(row["value"], *ends, row["n"])), row["claim"]
