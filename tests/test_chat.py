@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from srm_utils.models.chat import CHAT_FILE, Chat, find_chat
+from srm_utils.models.chat import CHAT_FILE, Chat, find_chat, wanted_chat
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt
 
@@ -153,3 +153,37 @@ def test_the_bundled_family_is_spoken_to_in_its_own_words():
         assert model.chat.dialect == "family" and model.chat.step_mark == "."
         text = model.render(task.prompt(problem, "cot"))
         assert text.startswith(opened) and "Let us think step by step." in text and "X" not in text
+
+
+def test_single_fields_are_changed_and_the_rest_is_as_found():
+    fast = tokenizer(THINKER)
+    chat = wanted_chat({"system": "Be brief.", "thinking": False}, fast)
+    assert chat.tags == ("<think>", "</think>") and chat.end_ids == find_chat(fast).end_ids
+    text = chat.render(PROMPT, fast)
+    assert text.startswith("<|im_start|>system\nBe brief.<") and text.endswith("</think>\n\n")
+    plain = wanted_chat({"template": False}, fast)
+    assert plain.stop == ("\nQuestion:",) and plain.render(PROMPT, fast).endswith("\nAnswer:")
+    with pytest.raises(ValueError, match="no field 'sistem'; choose among template, system"):
+        wanted_chat({"sistem": "x"}, fast)
+
+
+def test_a_whole_chat_takes_from_the_model_what_it_does_not_say():
+    fast = tokenizer(NO_PROMPT)
+    chat = wanted_chat(Chat(template=True, system="Be brief."), fast)
+    assert chat.opening == "<|im_start|>assistant\n" and chat.end_ids == (2,)
+    assert wanted_chat(Chat(template=False), fast).end_ids == (2,)
+
+
+def test_turns_without_a_template_and_a_system_text_that_is_refused_are_sentences():
+    with pytest.raises(ValueError, match="has no chat template; ask it in plain text, with template=False"):
+        wanted_chat({"template": True}, tokenizer(None))
+    gemma = tokenizer(GEMMA, eos="<|endoftext|>")
+    with pytest.raises(ValueError, match="System role not supported.*leave the system text out"):
+        wanted_chat({"system": "Be brief."}, gemma).render(PROMPT, gemma)
+
+
+def test_the_remedy_for_a_broken_template_works():
+    broken = tokenizer("{{ raise_exception('no roles here') }}")
+    assert wanted_chat(Chat(template=False), broken).render(PROMPT, broken).endswith("\nAnswer:")
+    with pytest.raises(ValueError, match="cannot be applied"):
+        wanted_chat({"system": "Be brief."}, broken)

@@ -38,6 +38,13 @@ def compare_command(
     data: Annotated[
         Path | None, typer.Option(help="Folder with local copies of data sets; by default SRM_DATA names it.")
     ] = None,
+    system: Annotated[str | None, typer.Option(help="The model's system text, instead of its own.")] = None,
+    thinking: Annotated[
+        bool | None, typer.Option(help="Ask a thinking model to think, or not to; its default without.")
+    ] = None,
+    template: Annotated[
+        bool | None, typer.Option(help="Ask in the model's chat template, or in plain text; as found without.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder (default runs/compare/TASK-MODEL).")] = None,
     names: Annotated[bool, typer.Option("--list", help="List the solvers: what they ask and read.")] = False,
 ) -> None:
@@ -52,6 +59,7 @@ def compare_command(
       srm compare greedy self-consistency debate --budget 500M --budget 2G
       srm compare --task hf:gsm8k --model Qwen/Qwen3-0.6B --bits 4 --budget 8x
       srm compare --task csv:mine.csv --model smollm2 --budget 4x
+      srm compare --task stories --model smollm2 --no-template --budget 4x
       srm compare --task "csv:mine.csv?question=Text&answer=Key" --list
       srm compare --list --task sorting
     """
@@ -69,7 +77,9 @@ def compare_command(
         flops_of(text, 1.0)
     # Names are looked at before a model is loaded, which may take minutes.
     choose_methods(world, solvers or (), partner is not None, dialect=None)
-    loaded = load_model(model, bits=bits, device=device)
+    asked_for = {"system": system, "thinking": thinking, "template": template}
+    chat = {name: value for name, value in asked_for.items() if value is not None}
+    loaded = load_model(model, bits=bits, device=device, chat=chat or None)
     if names:
         for row in listed(world, loaded.chat.dialect, solvers or (), partner is not None):
             typer.echo(str(row))

@@ -715,6 +715,7 @@ def _identity(setting: Setting, problems: Sequence[Problem]) -> dict[str, Any]:
         "model": setting.model.name,
         "partner": setting.partner.name if setting.partner is not None else None,
         "weights": [_weights(m) for m in (setting.model, setting.partner) if m is not None],
+        "chat": _digest([repr(getattr(setting.model, "chat", None))]),
         "problems": _digest(p.id + p.question for p in problems),
         "tuning": _digest(p.id + p.question for p in setting.tuning),
         "max_new_tokens": setting.max_new_tokens,

@@ -7,6 +7,7 @@ configuration. Every field can be set instead: `load_model(name, chat=Chat(...))
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -115,7 +116,10 @@ class Chat:
 
     def _apply(self, tokenizer: PreTrainedTokenizerBase, turns: list[dict[str, Any]]) -> str:
         options = {} if self.thinking is None else {"enable_thinking": self.thinking}
-        text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options))
+        try:
+            text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True, **options))
+        except Exception as error:  # templates are programs; some refuse a system text
+            raise ValueError(_refusal(error, "leave the system text out" if self.system is not None else "")) from error
         text += self.opening
         if self.thinking is False and self.thinks(text):
             # The template always opens a thought. Closing it at once is how such a model is asked not to think.
@@ -137,23 +141,65 @@ def find_chat(tokenizer: PreTrainedTokenizerBase, generation_config: Any = None,
     The end tokens are those of the generation configuration, the tokenizer's own, and the one with which the template
     closes an answer. Raises ValueError for a chat template that cannot be applied or a `chat.json` that is damaged.
     """
-    ends = getattr(generation_config, "eos_token_id", None)
-    ends = [ends] if isinstance(ends, int) else list(ends or [])
-    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    ends = _ends(tokenizer, generation_config)
     family = is_family(tokenizer)
     if not getattr(tokenizer, "chat_template", None):
+        named = getattr(generation_config, "eos_token_id", None)
         # The bundled base models end an answer with a blank line, which is a token of theirs.
-        stop = () if family or len(ends) > 1 else (NEXT_QUESTION,)
-        found = Chat(end_ids=tuple(dict.fromkeys([*ends, *own])), stop=stop)
+        several = isinstance(named, list) and len(named) > 1
+        found = Chat(end_ids=ends, stop=() if family or several else (NEXT_QUESTION,))
     else:
         turn_end, opening = _turn(tokenizer)
         template = str(tokenizer.chat_template)
         tags = next((pair for pair in THINKING_TAGS if pair[0] in template or pair[1] in template), None)
-        ids = tuple(dict.fromkeys([*ends, *own, *turn_end]))
+        ids = tuple(dict.fromkeys([*ends, *turn_end]))
         found = Chat(template=True, tags=tags, end_ids=ids, opening=opening)
     if family:
         found = replace(found, dialect="family", step_mark=".")
     return _kept(found, folder) if folder is not None else found
+
+
+def wanted_chat(
+    wanted: Chat | Mapping[str, Any],
+    tokenizer: PreTrainedTokenizerBase,
+    generation_config: Any = None,
+    folder: Path | None = None,
+) -> Chat:
+    """A model's own `Chat` with what a person wants instead: single fields by name, or a whole `Chat`.
+
+    A whole `Chat` takes from the model what it does not say: end tokens, and in turns the tags and what opens an
+    answer. Raises ValueError as `find_chat` does, for a field that there is not, and for turns without a template.
+    """
+    plain = (wanted.template if isinstance(wanted, Chat) else wanted.get("template")) is False
+    try:
+        found = find_chat(tokenizer, generation_config, folder)
+    except ValueError:
+        if not plain:
+            raise
+        found = Chat(end_ids=_ends(tokenizer, generation_config))  # plain text needs nothing of a broken template
+    if isinstance(wanted, Chat):
+        chat = replace(wanted, end_ids=wanted.end_ids or found.end_ids)
+        if chat.template:
+            chat = replace(chat, tags=chat.tags or found.tags, opening=chat.opening or found.opening)
+    else:
+        unknown = set(wanted) - {f.name for f in fields(Chat)}
+        if unknown:
+            names = ", ".join(f.name for f in fields(Chat))
+            raise ValueError(f"A chat has no field {sorted(unknown)[0]!r}; choose among {names}.")
+        # Where a model's turns are left or taken up, the strings that end an answer are others.
+        stop = {"stop": None} if wanted.get("template", found.template) != found.template else {}
+        chat = replace(found, **{**stop, **wanted})
+    if chat.template and not getattr(tokenizer, "chat_template", None):
+        raise ValueError("This model has no chat template; ask it in plain text, with template=False.")
+    return chat
+
+
+def _ends(tokenizer: PreTrainedTokenizerBase, generation_config: Any) -> tuple[int, ...]:
+    """The end tokens of the generation configuration and the tokenizer's own."""
+    ends = getattr(generation_config, "eos_token_id", None)
+    ends = [ends] if isinstance(ends, int) else list(ends or [])
+    own = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+    return tuple(dict.fromkeys([*ends, *own]))
 
 
 def is_family(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -186,10 +232,7 @@ def _turn(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], str]:
         prompted = str(tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True))
         whole = str(tokenizer.apply_chat_template(answered, tokenize=False))
     except Exception as error:  # templates are programs and can fail in any way
-        raise ValueError(
-            f"The model's chat template cannot be applied ({' '.join(str(error).split())[:120]}); load it with "
-            "chat=Chat(template=False), or repair chat_template in its tokenizer."
-        ) from error
+        raise ValueError(_refusal(error)) from error
     before, _, after = whole.partition(_ANSWER)
     closing = tokenizer(after.strip(), add_special_tokens=False)["input_ids"][:1] if after.strip() else []
     special = set(tokenizer.all_special_ids) | {i for i, t in tokenizer.added_tokens_decoder.items() if t.special}
@@ -198,3 +241,9 @@ def _turn(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], str]:
         opening = before[len(bare) :]
     return [i for i in closing if i in special], opening
 
+
+
+def _refusal(error: Exception, remedy: str = "") -> str:
+    said = " ".join(str(error).split())[:120]
+    remedy = remedy or "load it with chat=Chat(template=False), or repair chat_template in its tokenizer"
+    return f"The model's chat template cannot be applied ({said}); {remedy}."

@@ -8,13 +8,13 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from srm_utils.models.arithmetic import fast_dtype
-from srm_utils.models.chat import Chat, find_chat
+from srm_utils.models.chat import Chat, find_chat, wanted_chat
 from srm_utils.models.checks import check_vocabulary, check_widths, fitting, with_adapter
 from srm_utils.models.experts import idle_weights
 from srm_utils.models.quiet import quiet
@@ -251,7 +251,7 @@ def load_model(
     device: str = "auto",
     adapter: str | os.PathLike[str] | None = None,
     threads: int | None = None,
-    chat: Chat | None = None,
+    chat: Chat | Mapping[str, Any] | None = None,
     merge: bool = False,
 ) -> LanguageModel:
     """Load a model by name (`srm models` lists them), a local folder, a GGUF file, or a hub id, with its tokenizer.
@@ -261,8 +261,9 @@ def load_model(
     "auto" (a GPU if there is one), "cpu" or "cuda". `adapter` is a folder with a LoRA adapter to put on
     top; a name or folder that is an adapter brings its own model. `merge` adds the adapter to the weights.
     `threads` sets torch's threads for the whole process. `chat` says how the model is spoken to, in place of
-    what is found. A download is announced first and never tried when HF_HUB_OFFLINE is set. Every failure is
-    a ValueError, FileNotFoundError, RuntimeError or ConnectionError of one sentence that says what to do.
+    what is found: a whole `Chat`, or single fields of it such as {"system": "Be brief."}. A download is
+    announced first and never tried when HF_HUB_OFFLINE is set. Every failure is a ValueError,
+    FileNotFoundError, RuntimeError or ConnectionError of one sentence that says what to do.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -336,12 +337,10 @@ def load_model(
             model = with_adapter(model, on_top)
             if merge:
                 model = model.merge_and_unload()
-    if chat is None:
-        chat = find_chat(tokenizer, model.generation_config, on_top or folder)
-    elif not chat.end_ids:
-        chat = replace(chat, end_ids=find_chat(tokenizer, model.generation_config).end_ids)
+    about = (tokenizer, model.generation_config, on_top or folder)
+    spoken = find_chat(*about) if chat is None else wanted_chat(chat, *about)
     shown = 32 if bits == 16 and dtype == torch.float32 else bits
-    return LanguageModel(model.eval(), tokenizer, name, shown, chat)
+    return LanguageModel(model.eval(), tokenizer, name, shown, spoken)
 
 
 # ---------------------------------------------------------------- what is checked on loading
