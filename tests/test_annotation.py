@@ -8,6 +8,7 @@ from functools import partial
 
 import pytest
 
+from srm_utils.models import Chat
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade, split_of
@@ -51,6 +52,7 @@ class Scripted:
     """A model whose reply to a prompt is a function of it and of the sample's number; a token a word."""
 
     flops_per_token = FLOPS
+    chat = Chat(dialect="family", step_mark=".")
 
     def __init__(self, reply):
         self.reply, self.calls = reply, []
@@ -378,3 +380,17 @@ def test_filters_follow_one_another_and_the_bill_is_kept():
     assert str(told.value).count(". ") == 0, "one sentence"
     with pytest.raises(ValueError, match="None of 0 records"):
         sift([], correct)
+
+
+def test_an_instruct_model_is_asked_in_plain_english_and_a_reply_that_asks_nothing_is_no_question():
+    replies = iter(["Sure! I like pens.", "How many pens are left after 3 of 8 are lost?", "The answer is 5."])
+    model = Scripted(lambda prompt, i: next(replies))
+    model.chat = Chat(template=True)
+    (problem,) = get_task("chain").problems(1, split="train", difficulty=1)
+    made = rewritten(model, get_task("chain"), [problem], n=2, samples=1)
+    assert [r.problem.question for r in made] == ["How many pens are left after 3 of 8 are lost?"]
+    assert "in other words" in model.calls[0]["prompts"][0].plain
+    replies = iter(["5 + 3 = 8. The answer is 8."])
+    rationalised(model, get_task("chain"), [problem])
+    (told,) = model.calls[-1]["prompts"]
+    assert f"The right answer is {problem.answer}." in told.question and "Explain" in told.plain

@@ -13,6 +13,7 @@ import pytest
 import torch
 from transformers import Qwen3ForCausalLM
 
+from srm_utils.models import Chat
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade
@@ -58,6 +59,7 @@ class Scripted:
     """A model whose reply to a prompt is a function of it and of the sample's number."""
 
     flops_per_token = 2.0
+    chat = Chat(dialect="family", step_mark=".")
 
     def __init__(self, reply):
         self.reply, self.calls = reply, []

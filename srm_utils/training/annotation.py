@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from srm_utils.evaluation.evaluate import GradedAttempt
 from srm_utils.sampling.completion import Cost, group_cost
+from srm_utils.tasks.dialects import EXPLAIN, REWRITE
 from srm_utils.tasks.problem import Grade, Problem, Task, split_of
-from srm_utils.tasks.prompts import explain_prompt, rewrite_prompt
 from srm_utils.tasks.steps import steps_in
 from srm_utils.training.supervised import Example
 
@@ -102,7 +102,8 @@ def rationalised(
     seed: int = 0,
 ) -> list[Annotated]:
     """Ways to an answer that the model was told (zelikman2022star, section 3.2); the records do not tell it."""
-    prompts = [explain_prompt(p, p.answer) for p in problems]
+    dialect = model.chat.dialect
+    prompts = [EXPLAIN.prompt(dialect, p, p.answer) for p in problems]
     groups = model.sample(prompts, n, max_new_tokens, temperature, seed=seed)
     return _records(task, problems, groups, model, "rationalised", task.grade)
 
@@ -145,10 +146,13 @@ def rewritten(
     A question that comes out as it was, or twice, is dropped. Whether a new question still means the same is for
     the filters to say: `correct` and `agreeing` keep it where its answers are the old one.
     """
-    groups = model.sample([rewrite_prompt(p) for p in problems], n, max_new_tokens, temperature, seed=seed)
+    dialect = model.chat.dialect
+    prompts = [REWRITE.prompt(dialect, p) for p in problems]
+    groups = model.sample(prompts, n, max_new_tokens, temperature, seed=seed)
     new = []
     for problem, group in zip(problems, groups, strict=True):
-        questions = dict.fromkeys(c.text.strip() for c in group)
+        # A reply that asks nothing is no question.
+        questions = dict.fromkeys(REWRITE.read(dialect, c.text) for c in group)
         told = [q for q in questions if q and q != problem.question]
         new += [replace(problem, id=f"{problem.id}-rewritten-{i}", question=q) for i, q in enumerate(told)]
     if not new:
