@@ -14,8 +14,13 @@ import transformers
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from srm_utils.inference.chain_of_thought import likeliest_first_tokens
 from srm_utils.models import load_model
+from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.engine import why_unsupported
+from srm_utils.sampling.text import ContinuationTokenizer
+from srm_utils.tasks.problem import Prompt
+from srm_utils.training.policy_gradient import step_tokens
 
 LINES = [
     "Ann has 27.27 - 16 apples. How many apples does Ann have?",
@@ -273,3 +278,17 @@ def test_a_wrong_engine_is_caught_in_low_precision_too(with_outliers, bits, faul
 
     monkeypatch.setattr(Rows, *(("prepare", shifted) if fault == "positions" else ("_group", swapped)))
     assert "does not give the logits" in why_unsupported(load_model(with_outliers, bits=bits).model)
+
+
+def test_steps_and_first_words_are_placed_by_what_tokens_add_to_the_prompt(lm):
+    reader = ContinuationTokenizer(lm.tokenizer, lm.encode("a"))
+    text = " Ann has 5 apples. Bob has 6 apples."
+    ids = tuple(reader.encode(text))
+    completion = Completion(text, ids, tuple(0.0 for _ in ids), "stop", 1, Cost())
+    ends = step_tokens(completion, reader.decode)
+    assert [reader.decode(ids[: end + 1]).rstrip() for end in ends] == [" Ann has 5 apples.", text]
+    prompts = [Prompt(PROMPTS[0], ""), Prompt(PROMPTS[3].strip(), "")]
+    for prompt, words in zip(prompts, likeliest_first_tokens(lm, prompts, 3), strict=True):
+        (first,) = lm.sample([prompt], 1, 1, temperature=0)[0]
+        if first.text:
+            assert words[0] == first.text, "the likeliest word, with the space in front of it"

@@ -107,20 +107,34 @@ def check_model(
     out: Annotated[Path, typer.Option("--out", help="The file that keeps every finished row.")],
     problems: Annotated[int, typer.Option("--problems", min=2, help="Problems of each set.")] = 100,
     data: Annotated[Path | None, typer.Option("--data", help="The folder with local copies of data sets.")] = None,
+    before: Annotated[
+        str | None, typer.Option("--before", help="A model of the same file: what the others solve more than it.")
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="Torch's threads.")] = 1,
 ) -> None:
-    """Measure what an adapter has taught the real model, and what it has cost; resumable."""
+    """Measure what an adapter has taught the real model, and what it has cost; resumable.
+
+    \b
+    Examples:
+      srm models check smollm2 smollm2-cot --data DATA --out runs/check.jsonl --before smollm2
+    """
     import torch
 
-    from srm_utils.collection.adapter_check import check, read
+    from srm_utils.collection.adapter_check import check, gains, read
 
     torch.set_num_threads(threads)
     for name in names:
         for _ in check(name, out, problems, data):
             pass
-    for r in read(out):
+    rows = read(out)
+    for r in rows:
         shown = f"{r.value:.2f} [{r.low:.2f}, {r.high:.2f}]"
         typer.echo(f"{r.model}, {r.prompt}, {r.measure}: {shown}, n={r.n}, {r.tokens:.0f} tokens")
+    if before is not None and before not in {r.model for r in rows}:
+        raise ValueError(f"{out} has no rows of {before!r}; measure it first: srm models check {before} --out {out}")
+    for name in names if before else ():
+        for measure, gain in gains(rows, before or "", name).items():
+            typer.echo(f"{name} less {before}, {measure}: {gain}")
 
 
 def _say(title: str, rows: list[tuple[str, str, str]]) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
 from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.dialects import DECOMPOSE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -156,9 +157,11 @@ def likeliest_first_tokens(model: LanguageModel, prompts: Sequence[Prompt], k: i
     out = []
     with torch.inference_mode():
         for prompt in prompts:
-            ids = torch.tensor([model.encode(prompt)], device=model.model.device)
+            asked = model.encode(prompt)
+            ids = torch.tensor([asked], device=model.model.device)
             top = model.model(input_ids=ids, use_cache=False).logits[0, -1].topk(k).indices.tolist()
-            out.append([model.tokenizer.decode([t]) for t in top])
+            reader = ContinuationTokenizer(model.tokenizer, asked)
+            out.append([reader.decode([t], special=True) for t in top])
     return out
 
 
@@ -194,9 +197,10 @@ def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: 
     if answer is None:
         return None
     ids = list(completion.token_ids)
+    reader = ContinuationTokenizer(model.tokenizer, model.encode(prompt))
     for start in range(len(ids) - 1, -1, -1):
-        if f"{prompt.prefill}{model.tokenizer.decode(ids[:start])}".endswith(ANSWER_TRIGGER):
+        if f"{prompt.prefill}{reader.decode(ids[:start])}".endswith(ANSWER_TRIGGER):
             return start
     at = whole.rfind(answer)
-    lengths = (len(f"{prompt.prefill}{model.tokenizer.decode(ids[: n + 1])}") for n in range(len(ids)))
+    lengths = (len(f"{prompt.prefill}{reader.decode(ids[: n + 1])}") for n in range(len(ids)))
     return next((n for n, length in enumerate(lengths) if length > at), None) if at >= 0 else None

@@ -24,6 +24,7 @@ import numpy as np
 from srm_utils.models import LanguageModel
 from srm_utils.models.arithmetic import mixed_precision, plain_attention
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.training.checkpoint import TrainedModel, load_checkpoint, open_run, save_checkpoint
 from srm_utils.training.outcome_rewards import step_ends
@@ -410,7 +411,7 @@ def roll_out(
     """Draw `samples` answers to each question at temperature 1 and reward them."""
     problems, prompts = zip(*batch, strict=True)
     groups = model.sample(prompts, samples, length, temperature=1.0, seed=seed)
-    rewards = rewards_of(reward, problems, groups, lambda ids: model.tokenizer.decode(ids, skip_special_tokens=True))
+    rewards = rewards_of(reward, problems, groups, ContinuationTokenizer(model.tokenizer, model.encode("a")).decode)
     cost = Cost.total(group_cost(g, model.flops_per_token) for g in groups)
     silent = 1 - float(has_signal(rewards).float().mean())
     drawn = len(groups) * samples

@@ -16,13 +16,13 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task
 from srm_utils.training.checkpoint import TrainedModel, load_checkpoint, open_run, save_checkpoint
 from srm_utils.training.outcome_rewards import batch_indices, rate_share, step_ends
@@ -170,7 +170,7 @@ def step_pairs(
     the text before it continued `n` times by the model. The next step of a continuation that ends right is
     preferred to the wrong one; a sample that no continuation mends gives no pair. `groups` are samples of `model`.
     """
-    decode = partial(model.tokenizer.decode, skip_special_tokens=True)
+    decode = ContinuationTokenizer(model.tokenizer, model.encode("a")).decode
     failed: list[tuple[Problem, str, Completion]] = []
     for problem, group in zip(problems, groups, strict=True):
         steps = (_wrong_step(task, problem, c, decode) for c in {c.token_ids: c for c in group}.values())
