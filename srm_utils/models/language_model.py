@@ -283,8 +283,14 @@ def load_model(
         raise ValueError(f"An adapter cannot be merged into weights of {bits} bits; use bits=16 or leave merge out.")
     _check_weights(folder, name)
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        # False, not left out: transformers would ask on the terminal whether to run code from the folder.
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except (ValueError, OSError, KeyError) as error:
+        if "custom code" in str(error):
+            raise ValueError(
+                f"{name!r} needs Python code of its own, which is never run; choose a model whose architecture is part "
+                "of transformers."
+            ) from error
         raise ValueError(
             f"{name!r} has no configuration that this transformers can read ({_first_line(error)}); "
             "check config.json or upgrade transformers."
@@ -310,6 +316,7 @@ def load_model(
             quantization_config=quantisation,
             device_map={"": where},
             local_files_only=True,
+            trust_remote_code=False,
             output_loading_info=True,
         )
         if bits == 4 and where == "cpu":
@@ -324,7 +331,7 @@ def load_model(
         if not any((folder / f).is_file() for f in TOKENIZER_FILES):
             raise FileNotFoundError(f"{name!r} has no tokenizer; save it beside the weights with save_pretrained.")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         except (ValueError, OSError, KeyError) as error:
             raise ValueError(
                 f"The tokenizer of {name!r} cannot be read ({_first_line(error)}); save it again beside the weights."
