@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
-from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from srm_utils.collection.family_cards import HASHES, REPORT, write_cards
 from srm_utils.evaluation import Estimate, evaluate
 from srm_utils.evaluation.statistics import mean_score, wilson
 from srm_utils.inference.solver import Budget
@@ -34,9 +34,6 @@ from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, gr
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
-
-HASHES = "hashes.json"
-REPORT = "check.json"
 
 
 @dataclass(frozen=True)
@@ -330,62 +327,3 @@ def _area(name: str, scores: np.ndarray, right: np.ndarray, asked: tuple[float, 
     q1, q2 = auc / (2 - auc), 2 * auc**2 / (1 + auc)
     error = ((auc * (1 - auc) + (p - 1) * (q1 - auc**2) + (q - 1) * (q2 - auc**2)) / (p * q)) ** 0.5
     return Check(5, name, auc, (auc - 1.96 * error, auc + 1.96 * error), asked)
-
-
-_CARD = """---
-library_name: transformers
-tags: [small-reasoning-model, procedural]
----
-
-# {name}
-
-{role}. Qwen3 architecture, {layers} layers, width {width}.
-
-**Data.** Procedural text of the `train` split, made by `srm_utils.models.documents` ({mixture}).
-No natural corpus, no other model's output.
-
-**Training.** `srm pretrain {name}`: {steps} steps, {tokens:,} tokens, {minutes:.0f} minutes on {device}
-with {threads} thread(s), torch {torch}; loss on answers at the end {loss:.3f}.
-
-**Weights.** sha256 `{sha}`.
-
-**Measured** by `srm check family` on fresh validation problems (95 % intervals):
-
-| condition | figure | interval | asked | holds |
-|---|---|---|---|---|
-{rows}
-
-**Use** it to learn and to teach. It knows eight small worlds and nothing else.
-"""
-
-
-_HOLDS = {True: "yes", False: "**no**"}
-
-
-def write_cards() -> list[Path]:
-    """Writes each member's model card from its training record, its hash and the last `srm check family`."""
-    folder = family_folder()
-    report = json.loads((folder / REPORT).read_text()) if (folder / REPORT).is_file() else []
-    hashes = json.loads((folder / HASHES).read_text()) if (folder / HASHES).is_file() else {}
-    written = []
-    for name, member in FAMILY.items():
-        record = folder / name / "training.json"
-        if not record.is_file():
-            continue
-        facts = json.loads(record.read_text())
-        rows = [
-            f"| {c['what']} | {c['value']:.3f} | {c['interval'][0]:.3f} to {c['interval'][1]:.3f} "
-            + (f"| {c['asked'][0]:.2f} to {c['asked'][1]:.2f} | {_HOLDS[c['passed']]} |" if c["asked"] else "| | |")
-            for c in report
-            if name in c["what"].replace(",", " ").split()
-        ]
-        minutes, steps = facts["seconds"] / 60, facts["member"]["steps"]
-        card = _CARD.format(
-            name=name, role=f"{member.role[0].upper()}{member.role[1:]}", layers=member.layers, width=member.width,
-            mixture=member.mixture, steps=steps, tokens=facts["tokens"], minutes=minutes,
-            device=facts["device"], threads=facts["threads"], torch=facts["torch"], loss=facts["log"][-1]["loss"],
-            sha=hashes.get(name, "not frozen"), rows="\n".join(rows),
-        )  # fmt: skip
-        (folder / name / "README.md").write_text(card)
-        written.append(folder / name / "README.md")
-    return written
