@@ -1,9 +1,11 @@
-"""What is installed: the wheel from another folder, the pins, the conda environment, the Makefile."""
+"""What is installed, and what a stranger finds: wheel, pins, conda, Makefile, licence, citation, guides, workflow."""
 
 from __future__ import annotations
 
+import email
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -72,6 +75,25 @@ def test_the_wheel_holds_code_models_bibliography_and_notebooks(wheel: Path, roo
     assert expected - names == set()
     others = {n for n in names - expected if ".dist-info/" not in n}
     assert not others, f"what is not the project's has no place in its wheel: {sorted(others)}"
+
+
+def test_the_wheel_carries_licence_and_type_information(wheel: Path, root: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (folder,) = {name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name}
+        assert "srm_utils/py.typed" in archive.namelist()
+        assert archive.read(f"{folder}/licenses/LICENSE").decode() == (root / "LICENSE").read_text()
+        told = email.message_from_bytes(archive.read(f"{folder}/METADATA"))
+    assert told["License-Expression"] == "Apache-2.0" and told["Author"] == "The survey you can run contributors"
+    assert told["Description-Content-Type"] == "text/markdown" and told["Keywords"]
+
+
+def test_classifiers_are_known_and_agree_with_the_python_asked_for(project: dict) -> None:
+    from trove_classifiers import classifiers
+
+    assert set(project["classifiers"]) <= set(classifiers)
+    named = re.findall(r"^Programming Language :: Python :: (3\.\d+)$", "\n".join(project["classifiers"]), re.M)
+    asked = SpecifierSet(project["requires-python"])
+    assert named and all(version in asked for version in named)
 
 
 def test_the_installed_command_works_from_another_folder(installed: Path, tmp_path: Path) -> None:
@@ -200,3 +222,161 @@ def test_continuous_integration_calls_make_test(root: Path) -> None:
     script = root / ".ci" / "run"
     assert os.access(script, os.X_OK) and "make test" in script.read_text()
     assert subprocess.run(["bash", "-n", str(script)]).returncode == 0
+
+
+# ---------------------------------------------------------------- what a stranger finds
+
+
+def test_the_licence_is_whole(root: Path) -> None:
+    text = (root / "LICENSE").read_text()
+    assert text.split()[:4] == ["Apache", "License", "Version", "2.0,"]
+    numbers = re.findall(r"^   (\d)\. [A-Z]", text, re.M)
+    assert numbers == list("123456789") and "END OF TERMS AND CONDITIONS" in text
+
+
+def test_the_citation_names_this_version_and_the_survey(root: Path, project: dict) -> None:
+    import srm_utils
+    from srm_utils.literature import load
+
+    cited = yaml.safe_load((root / "CITATION.cff").read_text())
+    assert cited["cff-version"] == "1.2.0" and cited["message"] and cited["title"]
+    assert cited["version"] == srm_utils.__version__
+    assert cited["license"] == project["license"] and cited["authors"] == project["authors"]
+    (survey,) = cited["references"]
+    known = load()["wang2025short"]
+    assert (survey["title"], survey["doi"]) == (known.title, known.doi) and known.arxiv in survey["url"]
+    assert tuple(f"{a['given-names']} {a['family-names']}" for a in survey["authors"]) == known.authors
+
+
+def test_the_changelog_speaks_of_this_version(root: Path) -> None:
+    import srm_utils
+
+    text = (root / "CHANGELOG.md").read_text()
+    versions = re.findall(r"^## \[(.+?)\]", text, re.M)
+    assert versions[0] == "Unreleased" and srm_utils.__version__ in text
+    kinds = set(re.findall(r"^### (.+)$", text, re.M))
+    assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The command lines of a guide: those of its shell blocks, and what stands in backticks and begins like one."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`((?:srm|make) [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S))
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def wrong_command(words: list[str], targets: set[str]) -> str | None:
+    """What is wrong with a command line: a name or an option that `srm`, or make, does not have; None if nothing is."""
+    from typer.main import get_command
+
+    from srm_utils.collection.cli import app
+
+    if words[0] == "make":
+        rest = [word for word in words[1:] if not re.match(r"[A-Z]+=", word)]
+        return None if len(rest) == 1 and rest[0] in targets else f"make has no target {rest}"
+    if words[0] != "srm":
+        return f"{words[0]} is neither srm nor make"
+    command, rest = get_command(app), words[1:]
+    while rest and hasattr(command, "commands"):
+        if rest[0] not in command.commands:
+            return f"srm has no command {rest[0]!r}"
+        command, rest = command.commands[rest[0]], rest[1:]
+    options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+    unknown = [word for word in rest if word.startswith("-") and word not in options]
+    return f"{command.name} has no option {unknown}" if unknown else None
+
+
+def targets_of(makefile: Path) -> set[str]:
+    """The targets that a Makefile declares as phony."""
+    (names,) = re.findall(r"^\.PHONY: (.+)$", makefile.read_text(), re.M)
+    return set(names.split())
+
+
+def test_every_command_of_the_guide_exists(root: Path) -> None:
+    commands = commands_in((root / "CONTRIBUTING.md").read_text())
+    assert len(commands) >= 20 and {words[0] for words in commands} == {"srm", "make"}
+    wrong = {" ".join(words): wrong_command(words, targets_of(root / "Makefile")) for words in commands}
+    assert not {line: why for line, why in wrong.items() if why}
+
+
+@pytest.mark.parametrize(
+    "line", ["make tests", "srm modles", "srm run 21 --profil smoke", "srm models chek x", "pip install x"]
+)
+def test_a_wrong_command_would_be_found(root: Path, line: str) -> None:
+    (words,) = commands_in(f"```sh\n{line}\n```\n")
+    assert wrong_command(words, targets_of(root / "Makefile"))
+
+
+@pytest.mark.parametrize("guide", ["CONTRIBUTING.md", "SECURITY.md"])
+def test_every_path_of_a_guide_exists(root: Path, guide: str) -> None:
+    named = re.findall(r"`([\w./-]+/[\w./-]*|\.?[\w-]+\.(?:md|toml|yaml|bib|txt))`", (root / guide).read_text())
+    # Words in capitals stand for a name of the reader's own.
+    paths = {path for path in named if not re.search(r"_[A-Z]+\.py$", path)}
+    assert len(paths) >= 5
+    assert not [path for path in paths if not (root / path).exists()]
+
+
+def test_the_security_page_states_todays_limits_and_modules(root: Path) -> None:
+    from srm_utils.inference.sandbox import Limits
+    from srm_utils.inference.sandbox.language import METHOD_NAMES
+    from srm_utils.inference.sandbox.modules import KNOWN, MODULES
+
+    text = (root / "SECURITY.md").read_text()
+    limits = Limits()
+    rows = re.findall(r"^\| ([\w, ]+?)(?: \(.*?\))? \| ([\d,]+)", text, re.M)
+    assert {what: int(number.replace(",", "")) for what, number in rows} == {
+        "length of the program": limits.source,
+        "steps": limits.steps,
+        "function calls within one another": limits.calls,
+        "nesting of the program text": limits.nesting,
+        "a whole number": limits.bits,
+        "a list, text or dictionary": limits.size,
+        "printed text": limits.output,
+    }
+    assert f"more than {limits.seconds:g} seconds" in text and f"{limits.memory >> 20} MiB" in text
+    listed = text.split("under the names of these modules:")[1].split("Each has")[0]
+    assert set(re.findall(r"`([\w.]+)`", listed)) == MODULES - KNOWN
+    assert len(METHOD_NAMES) == 10 and "ten such methods" in text
+
+
+def test_the_workflow_runs_the_quick_tests_on_two_systems(workshop: Path, root: Path, project: dict) -> None:
+    workflow = yaml.safe_load((root / ".github" / "workflows" / "tests.yml").read_text())
+    (job,) = workflow["jobs"].values()
+    matrix = job["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest"] and matrix["python"] == ["3.11", "3.13"]
+    assert all(f"Programming Language :: Python :: {version}" in project["classifiers"] for version in matrix["python"])
+    commands = [shlex.split(step["run"]) for step in job["steps"] if "run" in step]
+    (tests,) = [words for words in commands if words[:2] == ["make", "test"]]
+    assert all(wrong_command(words, targets_of(root / "Makefile")) is None for words in commands)
+    done = make(workshop, *[w if w != "PYTHON=python" else "PYTHON=./standin" for w in tests[1:]])
+    assert done.returncode == 0, done.stderr
+    last = (workshop / "calls").read_text().splitlines()[-1]
+    assert last == "python -m pytest -n 2 --dist loadgroup -m not slow"
+
+
+def test_the_hooks_call_what_is_there(root: Path, project: dict) -> None:
+    (repo,) = yaml.safe_load((root / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repo["repo"] == "local" and {hook["language"] for hook in repo["hooks"]} == {"system"}
+    entries = {hook["id"]: shlex.split(hook["entry"]) for hook in repo["hooks"]}
+    tools = {canonicalize_name(Requirement(r).name) for r in project["optional-dependencies"]["test"]}
+    called = {words[2] if words[:2] == ["python", "-m"] else words[0] for words in entries.values()}
+    assert called == {"ruff", "mypy", "pytest"} <= tools
+    file, name = entries["notebook-outputs"][-3], entries["notebook-outputs"][-1]
+    assert f"def {name}(" in (root / file).read_text()
+
+
+def test_every_card_is_written_from_todays_records_and_states_licence_and_limits(project: dict) -> None:
+    from srm_utils.collection.family_cards import card_texts
+    from srm_utils.models.pretrain import FAMILY, family_folder
+    from srm_utils.models.resolve import bundled_adapters
+
+    cards = card_texts()
+    assert {file.parent.name for file in cards} == set(FAMILY)
+    assert not [file for file, text in cards.items() if file.read_text(encoding="utf-8") != text]
+    assert all("**Look-back heads.**" in text and "induction head" in text for text in cards.values())
+    adapters = [family_folder().parent / "adapters" / name / "README.md" for name in bundled_adapters()]
+    for file in [*cards, *adapters]:
+        text = file.read_text(encoding="utf-8")
+        assert yaml.safe_load(text.split("---")[1])["license"] == project["license"].lower()
+        assert "**Limits.**" in text
