@@ -278,11 +278,11 @@ def wrong_command(words: list[str], targets: set[str]) -> str | None:
     if words[0] != "srm":
         return f"{words[0]} is neither srm nor make"
     command, rest = get_command(app), words[1:]
-    while rest and hasattr(command, "commands"):
+    while rest and not rest[0].startswith("-") and hasattr(command, "commands"):
         if rest[0] not in command.commands:
             return f"srm has no command {rest[0]!r}"
         command, rest = command.commands[rest[0]], rest[1:]
-    options = {name for p in command.params for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+    options = {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"-h", "--help"}
     unknown = [word for word in rest if word.startswith("-") and word not in options]
     return f"{command.name} has no option {unknown}" if unknown else None
 
@@ -293,11 +293,27 @@ def targets_of(makefile: Path) -> set[str]:
     return set(names.split())
 
 
-def test_every_command_of_the_guide_exists(root: Path) -> None:
-    commands = commands_in((root / "CONTRIBUTING.md").read_text())
-    assert len(commands) >= 20 and {words[0] for words in commands} == {"srm", "make"}
-    wrong = {" ".join(words): wrong_command(words, targets_of(root / "Makefile")) for words in commands}
+@pytest.mark.parametrize("guide", ["CONTRIBUTING.md", "README.md"])
+def test_every_command_of_a_guide_exists(root: Path, guide: str) -> None:
+    commands = commands_in((root / guide).read_text())
+    assert len(commands) >= 20
+    # The README also shows how to run one notebook with papermill alone.
+    assert {words[0] for words in commands} - {"srm", "make"} <= ({"papermill"} if guide == "README.md" else set())
+    ours = [words for words in commands if words[0] != "papermill"]
+    wrong = {" ".join(words): wrong_command(words, targets_of(root / "Makefile")) for words in ours}
     assert not {line: why for line, why in wrong.items() if why}
+
+
+def test_the_python_that_the_guides_and_the_makefile_ask_for_is_the_packages(root: Path, project: dict) -> None:
+    least = project["requires-python"].removeprefix(">=")
+    for file in ("README.md", "CONTRIBUTING.md", "Makefile"):
+        found = re.findall(r"Python (3\.\d+) or newer", (root / file).read_text())
+        assert found and set(found) == {least}, file
+
+
+def test_the_help_of_make_names_every_target(root: Path) -> None:
+    told = make(root, "help").stdout
+    assert set(re.findall(r"^make (\w+)", told, re.M)) == targets_of(root / "Makefile") - {"help"}
 
 
 @pytest.mark.parametrize(
