@@ -243,6 +243,12 @@ def test_every_solver_applies_or_says_why_in_one_sentence() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["round-table", "mutual-consistency", "routed"])
+def test_a_solver_of_two_models_is_not_built_without_a_partner(name: str, small) -> None:
+    with pytest.raises(ValueError, match="This solver needs a second model; name one as the partner."):
+        METHODS[name].build(Setting(TASK, small, TASK.problems(2, split="validation")), 2)
+
+
 @pytest.mark.parametrize("world", ["graph", "countdown", "sorting", "split-evidence"])
 def test_every_solver_that_applies_runs(world: str, small) -> None:
     task = get_task(world)

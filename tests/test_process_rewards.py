@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -198,6 +199,10 @@ def test_outcomes_alone_raise_the_ratio_of_the_right_ones(untrained, tmp_path):
     assert good.scores[0] > 0.6 > 0.4 > bad.scores[0]
     with pytest.raises(ValueError, match="Every solution to train on is wrong"):
         train_implicit(TASK, reference, examples[1::2], config, tmp_path / "one")
+    ungraded = [replace(examples[2], labels=(None,)), *examples[:2]]
+    with pytest.raises(ValueError, match="1 of 3 solutions have no label at their end; grade them, or leave them out"):
+        train_implicit(TASK, reference, ungraded, config, tmp_path / "ungraded")
+    assert not (tmp_path / "ungraded").exists()
 
 
 # ---------------------------------------------------------------- the first error

@@ -86,6 +86,13 @@ class Setting:
     seed: int = 0
 
     @property
+    def required_partner(self) -> LanguageModel:
+        """The second model, for a solver that needs one. Raises ValueError where there is none."""
+        if self.partner is None:
+            raise ValueError("This solver needs a second model; name one as the partner.")
+        return self.partner
+
+    @property
     def dialect(self) -> Dialect:
         """In whose words the model is asked."""
         return chat_of(self.model).dialect
@@ -351,20 +358,20 @@ METHODS: dict[str, Method] = {
     ),
     "round-table": Method(
         "two models hear each other until they agree (chen2023reconcile)",
-        lambda s, n: RoundTable(s.task, [s.partner], style=s.style),
+        lambda s, n: RoundTable(s.task, [s.required_partner], style=s.style),
         most=1,
         missing=_partner,
         skills=(skills.SOLVE, skills.DEBATE),
     ),
     "mutual-consistency": Method(
         "N samples vote with a second model's agreement (qi2024mutual)",
-        lambda s, n: MutualConsistency(s.task, s.partner, s.style, temperature=s.heat, seed=s.seed),
+        lambda s, n: MutualConsistency(s.task, s.required_partner, s.style, temperature=s.heat, seed=s.seed),
         missing=_partner,
         skills=(skills.SOLVE,),
     ),
     "routed": Method(
         "the partner answers, and the model where the partner was unsure (ong2024routellm)",
-        lambda s, n: Routed(s.task, s.partner, style=s.style),
+        lambda s, n: Routed(s.task, s.required_partner, style=s.style),
         most=1,
         missing=_partner,
         skills=(skills.SOLVE,),

@@ -125,7 +125,7 @@ class _Layer(CacheLayerMixin):
     def update(self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any):
         d = self.decoder
         have = 0 if self.keys is None else self.keys.shape[2]
-        if have < d.width:
+        if self.keys is None or self.values is None or have < d.width:
             keys, values = (
                 x.new_zeros(len(d.lengths), x.shape[1], max(d.width, 64, have * 3 // 2), x.shape[3])
                 for x in (key_states, value_states)

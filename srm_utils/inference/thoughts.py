@@ -290,9 +290,9 @@ def says(
     answers = dict(zip(first, weighed, strict=True))
     values, costs = [], []
     for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
-        key = (problem.id, prompt)
-        values.append(otherwise if prompt is None else answers[key][0])
-        costs.append(answers[key][1] if prompt is not None and first[key] == i else Cost())
+        value, cost = (otherwise, Cost()) if prompt is None else answers[problem.id, prompt]
+        values.append(value)
+        costs.append(cost if prompt is not None and first[problem.id, prompt] == i else Cost())
     return values, costs
 
 

@@ -169,8 +169,7 @@ def together(jobs: Mapping[K, Callable[[], T]], desc: str = "together", progress
 def _serve(live: Sequence[_Job]) -> None:
     """Draw what all waiting jobs asked for: of each model in one batch, of each prompt as many as anybody asked for."""
     wanted: dict[int, tuple[Remembered, _Missing]] = {}
-    for thread in live:
-        model, missing = thread.asked
+    for model, missing in (thread.asked for thread in live if thread.asked is not None):
         _, union = wanted.setdefault(id(model), (model, {}))
         for key, (prompt, count) in missing.items():
             union[key] = (prompt, max(count, union[key][1] if key in union else 0))

@@ -449,7 +449,7 @@ def _checked(task: Task, problem: Problem, steps: Sequence[str]) -> tuple[str, i
     at = next((i for i, (own, shown) in enumerate(zip(problem.steps, steps, strict=True)) if own != shown), None)
     last = len(steps) if at is None else at + 1
     said = [
-        f"{_TO_RESULT.match(own)[0]} told {_RESULT.findall(shown)[-1]} {'wrong' if i == at else 'right'}"
+        f"{_BEHIND_RESULT.sub('', own)} told {_RESULT.findall(shown)[-1]} {'wrong' if i == at else 'right'}"
         for i, (own, shown) in enumerate(zip(problem.steps[:last], steps, strict=False))
     ]
     return f"{'. '.join(said)}. {'Yes' if at is None else 'No'}.", at
@@ -550,8 +550,8 @@ def _attempt(task: Task, problem: Problem, rng: Random, whole: bool = False) -> 
 
 #: What a critic says of a right solution.
 NO_ERROR = "Nothing is wrong."
-#: The number a step comes to, and a step up to it.
-_RESULT, _TO_RESULT = re.compile(r"\d+"), re.compile(r".*\d+")
+#: The number a step comes to, and what stands behind it at the step's end.
+_RESULT, _BEHIND_RESULT = re.compile(r"\d+"), re.compile(r"\D+$")
 
 
 def _critique(steps: Sequence[str], at: int) -> str:

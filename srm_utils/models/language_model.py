@@ -222,7 +222,7 @@ class LanguageModel:
             raise ValueError("A prompt has no tokens; give the model at least one to continue from.")
         vocabulary = self.model.config.get_text_config(decoder=True).vocab_size
         order = sorted(range(len(asked)), key=lambda i: -len(asked[i]) - len(said[i]))
-        scored: list[Scored | None] = [None] * len(asked)
+        scored: dict[int, Scored] = {}
         flops, size = self.flops_per_token, self.bytes
         with sampling_mode(self.model):
             while order:
@@ -242,7 +242,7 @@ class LanguageModel:
                     start, tokens = len(asked[i]) - 1, len(asked[i]) + len(said[i])
                     cost = Cost(scored_tokens=tokens, flops=flops * tokens, seconds=seconds * tokens, peak_bytes=size)
                     scored[i] = Scored(tuple(said[i]), tuple(row[start : start + len(said[i])]), cost)
-        return scored
+        return [scored[i] for i in range(len(asked))]
 
 
 def load_model(

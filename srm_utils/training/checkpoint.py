@@ -236,6 +236,6 @@ def _plain(value: Any) -> Any:
 
 def _why(error: BaseException) -> str:
     cause: BaseException = error
-    while not isinstance(cause, OSError) and (cause.__cause__ or cause.__context__):
-        cause = cause.__cause__ or cause.__context__
+    while not isinstance(cause, OSError) and (behind := cause.__cause__ or cause.__context__):
+        cause = behind
     return (getattr(cause, "strerror", None) or str(error).strip().splitlines()[0]).rstrip(".")

@@ -223,12 +223,19 @@ def train_implicit(
 ) -> TrainedModel:
     """Trains the policy of `ImplicitRewards` on the outcome (the last label) of each solution, by `implicit_loss`.
 
-    The reference is the model as it is given. Resumes, and raises, as `train_reward_model` does.
+    The reference is the model as it is given. Resumes, and raises, as `train_reward_model` does, and raises
+    ValueError for a solution without a last label.
     """
     import torch
 
     examples = [replace(e, labels=(*[None] * (len(e.labels) - 1), e.labels[-1])) for e in examples]
     check_labels(examples)
+    labels = [float(label) for e in examples if (label := e.labels[-1]) is not None]
+    if len(labels) < len(examples):
+        raise ValueError(
+            f"{len(examples) - len(labels)} of {len(examples)} solutions have no label at their end; grade them, or "
+            "leave them out."
+        )
     data = [[e.problem.question, e.text, e.labels[-1]] for e in examples]
     run = open_run(model, out, config, [style, beta, data], device)
     if run.finished is not None:
@@ -238,7 +245,6 @@ def train_implicit(
     rows = [reader.encode(e.problem, e.text)[0] for e in examples]
     begins = [len(run.policy.encode(prompt)) for prompt in prompts]
     reference = _reference(run.policy, prompts, rows, begins)
-    labels = [float(e.labels[-1]) for e in examples]
 
     def loss(batch: Sequence[int]) -> torch.Tensor:
         width = max(len(rows[i]) for i in batch)
