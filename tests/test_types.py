@@ -14,7 +14,7 @@ from typing import Any
 
 
 def check(root: Path, settings: Path, *files: str) -> subprocess.CompletedProcess[str]:
-    """Run mypy on the package, or on `files`, in a process of its own, for mypy changes the recursion limit for good."""
+    """Run mypy on the package, or on `files`, in its own process, for mypy changes the recursion limit for good."""
     code = "import sys; from mypy.api import run; out, err, rc = run(sys.argv[1:]); print(out, err); sys.exit(rc)"
     arguments = ["--config-file", str(settings), "--cache-dir", ".mypy_cache", "--no-error-summary", *files]
     return subprocess.run([sys.executable, "-c", code, *arguments], cwd=root, capture_output=True, text=True)
