@@ -29,8 +29,8 @@ class Prefix:
     """A prefilled prompt: the samples that still wait for rows, and where its cache and first logits stand."""
 
     samples: deque[Sample]
-    cache: DynamicCache | None
-    logits: torch.Tensor | None
+    cache: DynamicCache
+    logits: torch.Tensor
     row: int
     length: int
     #: its place among the prefixes of the live batch, -1 while it has none

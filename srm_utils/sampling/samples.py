@@ -21,7 +21,7 @@ class Sample:
     budget: int
     room: int
     key: int
-    reader: ContinuationTokenizer | None = None
+    reader: ContinuationTokenizer = field(default_factory=lambda: ContinuationTokenizer(None, ()))
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     forced: deque[int] = field(default_factory=deque)
@@ -34,8 +34,6 @@ class Sample:
         """The text without its end token, and without a last character that is incomplete."""
         if self.text is not None:
             return self.text
-        if self.reader is None:
-            return ""
         return self.reader.decode_whole(self.ids[:-1] if self.finish == "end" else self.ids)
 
 

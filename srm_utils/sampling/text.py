@@ -82,9 +82,13 @@ class ContinuationTokenizer:
         return plain
 
     def _decode(self, ids: Sequence[int], special: bool) -> str:
+        if self.tokenizer is None:
+            return ""
         return self.tokenizer.decode(list(ids), skip_special_tokens=not special)
 
     def _encode(self, text: str) -> list[int]:
+        if self.tokenizer is None:
+            return []
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
@@ -107,7 +111,7 @@ class StopStrings:
         # ending, such as a space that the next word carries, means looking after every token.
         if all(c == "\n" or (c.isascii() and c.isprintable() and not c.isspace()) for c in endings):
             marks = (*endings, *({"Ċ"} if "\n" in endings else ()), "<0x")
-            if strings:
+            if strings and tokenizer is not None:
                 size = len(tokenizer)
                 spelling = tokenizer.convert_ids_to_tokens(list(range(size)))
                 self.candidates = {i for i, t in enumerate(spelling) if t and any(m in t for m in marks)}
