@@ -237,10 +237,9 @@ class SelfCorrection:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         def prompt(problem: Problem, versions: Sequence[Version]) -> Prompt:
-            if not versions:
+            if not versions or (review := versions[-1].review) is None:
                 return self.task.prompt(problem, self.style)
-            last = versions[-1]
-            return ask(model, REVISE, problem, steps_by(model, last.text, problem), last.review.text)
+            return ask(model, REVISE, problem, steps_by(model, versions[-1].text, problem), review.text)
 
         return _versions(self, self.rounds, prompt, self.stop, problems, model, budget)
 
@@ -267,7 +266,7 @@ class Reflexion:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         def prompt(problem: Problem, versions: Sequence[Version]) -> Prompt:
-            notes = [v.review.text for v in versions]
+            notes = [v.review.text for v in versions if v.review]
             return ask(model, REMEMBER, problem, notes[len(notes) - min(self.memory, len(notes)) :])
 
         return _versions(self, self.trials - 1, prompt, True, problems, model, budget)

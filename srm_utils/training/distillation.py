@@ -52,10 +52,11 @@ def with_rationales(records: Sequence[Annotated], task: Task, labels: int = 1) -
     "direct" with the answer alone; the student answers directly afterwards, at no extra cost. The mean over tokens
     weighs the two tasks by their length, which `labels` evens out. Raises ValueError for a record without an answer.
     """
-    without = next((r for r in records if r.answer is None), None)
-    if without is not None:
-        raise ValueError(f"The record of problem {without.problem.id!r} states no answer; sift the records first.")
-    direct = [(task.prompt(r.problem, "direct"), answer_sentence(r.answer)) for r in records]
+    direct = []
+    for record in records:
+        if record.answer is None:
+            raise ValueError(f"The record of problem {record.problem.id!r} states no answer; sift the records first.")
+        direct.append((task.prompt(record.problem, "direct"), answer_sentence(record.answer)))
     return [*examples(records, task, "cot"), *(example for example in direct for _ in range(labels))]
 
 

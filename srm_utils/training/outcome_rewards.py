@@ -227,14 +227,14 @@ class RewardModel:
         """The score after each step of each solution, in one pass over each."""
         rows = [self.encode(p, t) for p, t in zip(problems, texts, strict=True)]
         flops = self.model.flops_per_token
-        scored: list[StepScores | None] = [None] * len(rows)
+        scored: dict[int, StepScores] = {}
         for batch, states, seconds in self._read([ids for ids, _ in rows]):
             for i, state in zip(batch, states, strict=True):
                 ids, ends = rows[i]
                 scores = self.head(state[ends].to(self.head.weight.dtype))[:, 0].double().sigmoid().tolist()
                 cost = Cost(scored_tokens=len(ids), flops=flops * len(ids), seconds=seconds * len(ids))
                 scored[i] = StepScores(tuple(scores), cost)
-        return scored
+        return [scored[i] for i in range(len(rows))]
 
     def _read(self, rows: Sequence[Sequence[int]]) -> Iterator[tuple[list[int], torch.Tensor, float]]:
         """Batches of rows of like length: their indices, their states, seconds a token."""

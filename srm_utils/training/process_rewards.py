@@ -58,8 +58,9 @@ def gold_labels(task: Task, problem: Problem, text: str, useless: float = 1.0) -
     labels, sound = [], True
     for start, end in pairwise([0, *step_ends(text)]):
         verdicts = {c.verdict for c in checks if start <= c.start < end}
-        answers = answer is not None and task.extract(text[start:end]) is not None
-        sound = sound and "wrong" not in verdicts and not (answers and not task.matches(answer, problem))
+        if answer is not None and task.extract(text[start:end]) is not None:
+            sound = sound and task.matches(answer, problem)
+        sound = sound and "wrong" not in verdicts
         labels.append(0.0 if not sound else useless if "useless" in verdicts else 1.0)
     return tuple(labels)
 

@@ -187,8 +187,8 @@ def from_tree(task: Task, problem: Problem, attempt: Tried) -> list[Solution]:
     records = [Annotated(problem, t, "searched", task.final(t, problem), task.grade(t, problem), solved) for t in texts]
     pairs = zip(paths, texts, strict=True)
     labels = [_labels(path, text, [fmean(through[id(node)]) for node in path]) for path, text in pairs]
-    found = [Solution(*pair) for pair in zip(charged(records, attempt.cost), labels, strict=True)]
-    return sorted(found, key=lambda s: -fmean(s.labels))
+    found = zip(charged(records, attempt.cost), labels, strict=True)
+    return [Solution(*pair) for pair in sorted(found, key=lambda pair: -fmean(pair[1]))]
 
 
 def _whole(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
