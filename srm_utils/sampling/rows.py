@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin
 
+from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.samples import Sample
 
 #: Rows that read their shared prefixes in one product, which reads all of these as far as the longest and takes as many
@@ -29,10 +30,12 @@ class Prefix:
     """A prefilled prompt: the samples that still wait for rows, and where its cache and first logits stand."""
 
     samples: deque[Sample]
-    cache: DynamicCache
+    cache: Cache
     logits: torch.Tensor
     row: int
     length: int
+    #: its tokens, where they are to be kept
+    ids: tuple[int, ...] = ()
     #: its place among the prefixes of the live batch, -1 while it has none
     slot: int = -1
 
@@ -111,7 +114,7 @@ class Rows:
     """The live batch: which sample sits in which row, the prefixes they share, and the cache of all layers."""
 
     def __init__(
-        self, capacity: int, prefix_tokens: int, sharing: int, like: DynamicCache, device: torch.device
+        self, capacity: int, prefix_tokens: int, sharing: int, like: Cache, device: torch.device
     ) -> None:
         self.capacity, self.device = capacity, device
         self.slots, self.prefix_tokens, self.own_tokens = -(-capacity // sharing) + 1, prefix_tokens, 64
@@ -151,6 +154,15 @@ class Rows:
         self.keys[rows] = [s.key for s, _ in picked]
         self.live += len(picked)
         self._group()
+
+    def keep(self, rows: list[int], store: PrefixStore) -> None:
+        """Store what these rows have added to their prompts and read."""
+        rows = [row for row in rows if self.drawn[row]]
+        prefixes = [self.prefixes[self.slot[row]] for row in rows]
+        texts = [
+            (*p.ids, *self.samples[row].ids[: self.drawn[row]]) for p, row in zip(prefixes, rows, strict=True)
+        ]
+        store.keep(texts, rows, [p.length for p in prefixes], [layer.own for layer in self.cache.layers])
 
     def release(self, dead: list[int]) -> None:
         """Drop rows, and prefixes that no row uses: the last live ones move into the holes."""
