@@ -208,14 +208,17 @@ class PrefixStore:
             if device.type == "cuda":
                 most = int(CUDA_STORE_SHARE * torch.cuda.mem_get_info(device)[0])
         self._most = max(1, most // size)
-        self._pools = [(k.new_zeros(0, k.shape[1], k.shape[3]), v.new_zeros(0, v.shape[1], v.shape[3])) for k, v in like]
+        self._pools = [
+            (k.new_empty(0, k.shape[1], k.shape[3]), v.new_empty(0, v.shape[1], v.shape[3])) for k, v in like
+        ]
         self._grow(min(self._most, FIRST_SLOTS))
 
     def _grow(self, slots: int) -> None:
         for i, pair in enumerate(self._pools):
-            # Zeros, not uninitialised memory: what is gathered and hidden by a mask must still be a number.
-            grown = tuple(x.new_zeros(slots, *x.shape[1:]) for x in pair)
+            grown = tuple(x.new_empty(slots, *x.shape[1:]) for x in pair)
             for new, old in zip(grown, pair, strict=True):
+                # Slot 0 stands in for padding: what a mask hides must still be a number.
+                new[0] = 0
                 new[: len(old)] = old
             self._pools[i] = (grown[0], grown[1])
         self._free = np.concatenate([np.arange(slots - 1, self._slots - 1, -1), self._free])

@@ -7,6 +7,7 @@ is filled from the tail of the batch (or by the next sample) by moving one row, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
@@ -57,9 +58,8 @@ class Block:
     values: torch.Tensor
 
     def __init__(self, like: Any, entries: int, tokens: int) -> None:
-        # Zeros, not uninitialised memory: a masked NaN would still poison the weighted sum of the values.
-        self.keys = like.keys.new_zeros(entries, like.keys.shape[1], tokens, like.keys.shape[3])
-        self.values = like.values.new_zeros(entries, like.values.shape[1], tokens, like.values.shape[3])
+        self.keys = _zeros(like.keys, entries, like.keys.shape[1], tokens, like.keys.shape[3])
+        self.values = _zeros(like.values, entries, like.values.shape[1], tokens, like.values.shape[3])
 
     def resize(self, entries: int, tokens: int) -> None:
         old = (self.keys, self.values)
@@ -113,9 +113,7 @@ class RowsLayer(CacheLayerMixin):
 class Rows:
     """The live batch: which sample sits in which row, the prefixes they share, and the cache of all layers."""
 
-    def __init__(
-        self, capacity: int, prefix_tokens: int, sharing: int, like: Cache, device: torch.device
-    ) -> None:
+    def __init__(self, capacity: int, prefix_tokens: int, sharing: int, like: Cache, device: torch.device) -> None:
         self.capacity, self.device = capacity, device
         self.slots, self.prefix_tokens, self.own_tokens = -(-capacity // sharing) + 1, prefix_tokens, 64
         self.samples: list[Sample] = []
@@ -159,9 +157,7 @@ class Rows:
         """Store what these rows have added to their prompts and read."""
         rows = [row for row in rows if self.drawn[row]]
         prefixes = [self.prefixes[self.slot[row]] for row in rows]
-        texts = [
-            (*p.ids, *self.samples[row].ids[: self.drawn[row]]) for p, row in zip(prefixes, rows, strict=True)
-        ]
+        texts = [(*p.ids, *self.samples[row].ids[: self.drawn[row]]) for p, row in zip(prefixes, rows, strict=True)]
         store.keep(texts, rows, [p.length for p in prefixes], [layer.own for layer in self.cache.layers])
 
     def release(self, dead: list[int]) -> None:
@@ -280,6 +276,16 @@ class Rows:
     def bytes(self) -> int:
         """Memory of the cache."""
         return sum(layer.prefixes.bytes + layer.own.bytes for layer in self.cache.layers)
+
+
+def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Zeros, not uninitialised memory: a masked NaN would still poison the weighted sum of the values.
+
+    On a CPU the operating system hands out zeroed pages as they are first touched, and most rows end early.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    return torch.from_numpy(np.zeros(math.prod(shape) * like.element_size(), np.uint8)).view(like.dtype).view(shape)
 
 
 def _hiding(hidden: np.ndarray, device: torch.device) -> torch.Tensor:

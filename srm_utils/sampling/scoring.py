@@ -76,7 +76,9 @@ def _read_whole(model: PreTrainedModel, texts: Sequence[tuple[int, ...]], counts
     # Padding stands to the right, where causal attention never looks.
     ids = torch.tensor([[*t, *[0] * (width - len(t))] for t in texts], device=device)
     mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in texts], device=device)
-    places = [row * width + len(t) - n + i for row, (t, n) in enumerate(zip(texts, counts, strict=True)) for i in range(n)]
+    places = [
+        row * width + len(t) - n + i for row, (t, n) in enumerate(zip(texts, counts, strict=True)) for i in range(n)
+    ]
     with logits_at(model, torch.tensor(places, device=device)) as pick:
         positions = torch.arange(width, device=device).expand(len(texts), -1)
         return pick(model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits)

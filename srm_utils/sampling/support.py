@@ -108,7 +108,8 @@ def _rotates_by_length(model: PreTrainedModel) -> bool:
 def _resumes_truly(model: PreTrainedModel) -> bool:
     vocabulary = model.get_input_embeddings().weight.shape[0]
     generator = torch.Generator().manual_seed(1)
-    texts = [tuple(text[:n]) for text, n in zip(torch.randint(vocabulary, (2, 9), generator=generator).tolist(), (9, 7))]
+    first, second = torch.randint(vocabulary, (2, 9), generator=generator).tolist()
+    texts = [tuple(first), tuple(second[:7])]
     store = PrefixStore(2**30)
     loose = 1e-3 if model.dtype == torch.float32 and not getattr(model, "is_quantized", False) else 0.25
     try:
