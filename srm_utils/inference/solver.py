@@ -87,7 +87,7 @@ def _models_in(thing: Any) -> Iterator[Any]:
     elif isinstance(thing, list | tuple):
         for each in thing:
             yield from _models_in(each)
-    elif is_dataclass(thing) and not isinstance(thing, type):
+    elif is_dataclass(thing) and not isinstance(thing, type | Task | Problem):
         for field in fields(thing):
             yield from _models_in(getattr(thing, field.name))
 

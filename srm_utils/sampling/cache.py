@@ -81,14 +81,14 @@ class PrefixStore:
         """The slots of the longest stored beginning of a text, never of all of it: its last token gives the logits."""
         self._clock += 1
         found, at, node = [], 0, self._root
-        while node is not None:
+        while True:
             node.used = self._clock
             common = _common(node.ids, ids, at)
             found.append(node.slots[:common])
             at += common
-            if common < len(node.ids) or at == len(ids):
+            if common < len(node.ids) or at == len(ids) or ids[at] not in node.children:
                 break
-            node = node.children.get(ids[at])
+            node = node.children[ids[at]]
         return np.concatenate(found)[: len(ids) - 1]
 
     def unread(self, ids: tuple[int, ...]) -> int:

@@ -28,7 +28,7 @@ from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.fallback import generate_samples
-from srm_utils.sampling.reading import Room
+from srm_utils.sampling.reading import Room, read_shared_beginnings
 from srm_utils.sampling.rows import Prefix, Rows
 from srm_utils.sampling.samples import Pause, Sample, append
 from srm_utils.sampling.support import usable, why_unsupported
@@ -210,6 +210,8 @@ def _run(
     # samples, for prefixes of as many rows share a product.
     waiting = deque(sorted(groups, key=lambda ids: (-len(groups[ids]), -longest[ids], -len(ids))))
     store = usable(model, store)
+    if store is not None:
+        read_shared_beginnings(model, list(groups), store)
     pool = deque(_prefill_next(model, groups, waiting, capacity, clock, store))
     refill = max(1, int(capacity * REFILL.get(model.device.type, 1)))
     rows = Rows(capacity, max(map(len, groups)), min(map(len, groups.values())), pool[0].cache, model.device)

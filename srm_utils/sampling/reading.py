@@ -250,6 +250,12 @@ def begun_alike(texts: Sequence[tuple[int, ...]], store: PrefixStore) -> list[tu
     return [ids for ids, _ in found] if sum(saved for _, saved in found) >= WORTH_A_PASS else []
 
 
+def read_shared_beginnings(model: PreTrainedModel, texts: Sequence[tuple[int, ...]], store: PrefixStore) -> None:
+    """Read into the store what several of these texts begin with (`begun_alike`)."""
+    for batch in batches(begun_alike(texts, store), store, Room(model)):
+        read(model, batch, [0] * len(batch), store)
+
+
 def batches(
     texts: Sequence[tuple[int, ...]],
     store: PrefixStore | None,

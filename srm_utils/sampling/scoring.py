@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from srm_utils.sampling.cache import PrefixStore
-from srm_utils.sampling.reading import Room, batches, begun_alike, logits_at, read
+from srm_utils.sampling.reading import Room, batches, begun_alike, logits_at, read, read_shared_beginnings
 from srm_utils.sampling.support import usable, why_unsupported
 
 if TYPE_CHECKING:
@@ -43,21 +43,21 @@ def score_tokens(
             texts.setdefault(prompt + said[:-1], []).append(said)
     if not texts:
         return [()] * len(asked)
-    kept = bool(why_unsupported(model))
-    store = None if kept else usable(model, prefixes)
-    begun = [] if kept else begun_alike(list(texts), store or PrefixStore())
-    if begun and store is None:
+    keeps_nothing = bool(why_unsupported(model))
+    store = None if keeps_nothing else usable(model, prefixes)
+    if not keeps_nothing and store is None and begun_alike(list(texts), PrefixStore()):
         store = usable(model, PrefixStore())
     if store is not None:
-        for batch in batches(begun, store, Room(model)):
-            read(model, batch, [0] * len(batch), store)
+        read_shared_beginnings(model, list(texts), store)
     found: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[float, ...]] = {}
     wanted = {text: max(map(len, said)) for text, said in texts.items()}
     vocabulary = model.config.get_text_config(decoder=True).vocab_size
     for batch in batches(list(texts), store, Room(model, SCORED_LOGITS // vocabulary), wanted):
         counts = [wanted[text] for text in batch]
-        logits = _read_whole(model, batch, counts) if kept else read(model, batch, counts, store)[1]
-        places, tokens, end = [], [], 0
+        logits = _read_whole(model, batch, counts) if keeps_nothing else read(model, batch, counts, store)[1]
+        places: list[int] = []
+        tokens: list[int] = []
+        end = 0
         for text, count in zip(batch, counts, strict=True):
             end += count
             for said in texts[text]:
