@@ -32,6 +32,9 @@ def test_every_solver_runs_and_its_shares_add_up(model) -> None:
     assert (table["tokens_per_second"] > 0).all() and (table["share"] > 0).all() and (table["calls"] > 0).all()
     assert table[["sampling", "scoring", "own"]].sum(axis=1).tolist() == pytest.approx([1.0] * len(table))
     assert (table[["sampling", "scoring", "own"]] >= 0).all().all()
+    reused = dict(zip(table["solver"], table["reused"], strict=True))
+    assert reused["beam search"] > 0.5 and reused["MCTS"] > 0.5 and reused["self-consistency"] == 0
+    assert all("was reused" in line for line in said)
 
 
 def test_side_by_side_takes_fewer_calls(model) -> None:

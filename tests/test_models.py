@@ -17,8 +17,7 @@ from transformers import (
 )
 
 from srm_utils.models import LanguageModel, bundled_models, checks, load_model, resolve
-from srm_utils.models import language_model as module
-from srm_utils.sampling import group_cost
+from srm_utils.sampling import group_cost, scoring
 from srm_utils.tasks.problem import Prompt
 
 WORDS = ["<eos>", "<pad>", "\n\n", "\n", "Question", ":", "Answer", "?", ".", "what", "is", "plus", "then", "add", "so"]
@@ -357,7 +356,7 @@ def test_scores_of_text_and_in_small_batches(lm, monkeypatch):
     scored = lm.score(asked, said)
     assert [len(s.logprobs) for s in scored] == [4, 1, 0]
     assert scored[0].token_ids == tuple(lm.tokenizer(" is 3 plus 4")["input_ids"])
-    monkeypatch.setattr(module, "SCORED_LOGITS", 1)
+    monkeypatch.setattr(scoring, "SCORED_LOGITS", 1)
     for one, other in zip(lm.score(asked, said), scored, strict=True):
         assert one.logprobs == pytest.approx(other.logprobs, abs=1e-5)
     with pytest.raises(ValueError, match="2 prompts and 1 completions"):

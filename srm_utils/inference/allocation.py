@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import Answers, plurality
 from srm_utils.sampling.completion import Completion, group_cost
 from srm_utils.tasks.problem import Problem, Task
@@ -168,3 +168,6 @@ class AdaptiveAllocation:
             given = [self.task.final(c.text, problem) for c in group]
             attempts.append(attempt(self.task, problem, plurality(given), group, cost, given.count(None)))
         return attempts
+
+
+keeps_prefixes(AdaptiveAllocation)

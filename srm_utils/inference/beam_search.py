@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srm_utils.inference.solver import Attempt, Budget
+from srm_utils.inference.solver import Attempt, Budget, keeps_prefixes
 from srm_utils.inference.thoughts import (
     Aggregate,
     Beginning,
@@ -195,3 +195,6 @@ def guided(score: Score, weight: float = 0.5) -> Score:
         ], costs
 
     return mixed
+
+
+keeps_prefixes(BeamSearch, DiverseVerifierTreeSearch, RankedSamples)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from srm_utils.models import LanguageModel
+    from srm_utils.sampling.cache import PrefixStore
     from srm_utils.tasks.problem import Problem, Task
 
 
@@ -30,10 +32,21 @@ class Meter:
     sampling: float = 0.0
     scoring: float = 0.0
     calls: int = 0
-    tokens: int = field(default=0)
+    tokens: int = 0
+    read: int = 0
+    reused: int = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
+
+    @contextmanager
+    def keeping_prefixes(self) -> Iterator[PrefixStore]:
+        """The model's own, and a note of the tokens that were read and reused within."""
+        with self.inner.keeping_prefixes() as store:
+            before = store.read, store.reused
+            yield store
+            self.read += store.read - before[0]
+            self.reused += store.reused - before[1]
 
     def sample(self, *args: Any, **kwargs: Any) -> list[list[Completion]]:
         began = time.perf_counter()
@@ -108,8 +121,9 @@ def bench_solvers(
         say: gets a line for each solver as it ends.
 
     Returns:
-        One line a solver: `tokens_per_second`, `share` of the plain sampler's, `calls` of the model, and the
-        shares of wall time in `sampling`, in `scoring` and in the solver's `own` code.
+        One line a solver: `tokens_per_second`, `share` of the plain sampler's, `calls` of the model, the shares of
+        wall time in `sampling`, in `scoring` and in the solver's `own` code, and the share of all tokens asked to be
+        read that were `reused` (0 for a solver that keeps nothing between its calls).
     """
     import pandas as pd
 
@@ -132,11 +146,13 @@ def bench_solvers(
             "share": meter.tokens / wall / statistics.median(plain), "calls": meter.calls,
             "sampling": meter.sampling / wall, "scoring": meter.scoring / wall,
             "own": 1 - (meter.sampling + meter.scoring) / wall,
+            "reused": meter.reused / max(1, meter.read + meter.reused),
         }  # fmt: skip
         lines.append(line)
         say(
             f"{name}: {line['tokens_per_second']:,.0f} tokens/s, {line['share']:.2f} of the plain sampler's; "
-            f"time {line['sampling']:.0%} sampling, {line['scoring']:.0%} scoring, {line['own']:.0%} own code"
+            f"time {line['sampling']:.0%} sampling, {line['scoring']:.0%} scoring, {line['own']:.0%} own code; "
+            f"{line['reused']:.0%} of what was to be read was reused"
         )
     return pd.DataFrame(lines)
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.dialects import DECOMPOSE
@@ -204,3 +204,6 @@ def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: 
     at = whole.rfind(answer)
     lengths = (len(f"{prompt.prefill}{reader.decode(ids[: n + 1])}") for n in range(len(ids)))
     return next((n for n, length in enumerate(lengths) if length > at), None) if at >= 0 else None
+
+
+keeps_prefixes(LeastToMost, ChainOfThoughtDecoding)

@@ -15,7 +15,7 @@ from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.roles import Confidence
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import Candidates, SpeculativeReasoning, Step, above, text_of
 from srm_utils.sampling.completion import Completion
 from srm_utils.tasks.dialects import FOLLOW, PLAN
@@ -138,3 +138,6 @@ def _step(
     completion: Completion, writer: Literal["small", "large"], kept: bool = True, score: float | None = None
 ) -> Step:
     return Step(completion.text, writer, len(completion.token_ids), kept, score)
+
+
+keeps_prefixes(LargePlans, Routed)

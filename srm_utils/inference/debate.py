@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.dialects import DEBATE
@@ -109,3 +109,6 @@ def correctness_by_round(task: Task, problem: Problem, rounds: Rounds) -> list[f
     The vote is another matter: it can be right more often than the agents are.
     """
     return [sum(task.grade(c.text, problem) == "correct" for c in said) / len(said) for said in rounds]
+
+
+keeps_prefixes(Debate)

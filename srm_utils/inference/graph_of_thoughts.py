@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import Thought
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MEND, MERGE, SORT
@@ -157,3 +157,6 @@ def thought_tree(problem: Problem, last: Part) -> Thought:
         return Thought(" ".join(map(str, part.values)) or "nothing", part.score, "chosen", made_of), *shown
 
     return Thought(problem.question, children=vertex(last))
+
+
+keeps_prefixes(GraphOfThoughts)

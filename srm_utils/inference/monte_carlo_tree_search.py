@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import Branch, Score, Search, Steps, Thought
 from srm_utils.sampling.completion import Cost
 from srm_utils.tasks.problem import Problem, Task
@@ -242,3 +242,6 @@ def after(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt], 
             raise ValueError(f"The run does not hold {turns} turns; search with a larger budget.")
         out.append(attempt(task, problem, trace.answers[turns - 1], trace, trace.costs[turns - 1]))
     return out
+
+
+keeps_prefixes(MonteCarloTreeSearch)

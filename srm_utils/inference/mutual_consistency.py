@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import chat_of, newly
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import plurality, weighted
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.problem import Problem, Task
@@ -132,3 +132,6 @@ def met_by(search: MonteCarloTreeSearch) -> Propose:
         return [list(a.trace.solutions) for a in attempts], [a.cost for a in attempts]  # type: ignore[attr-defined]
 
     return propose
+
+
+keeps_prefixes(MutualConsistency)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from srm_utils.inference.asking import ask, steps_by
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import per_token
 from srm_utils.inference.verifiers import GenerativeVerifier
 from srm_utils.inference.voting import weighted
@@ -179,3 +179,6 @@ class RoundTable:
 def _unread(trace: Sequence[Sequence[Speech]]) -> int:
     """Speeches of all rounds that state no answer."""
     return sum(speech.answer is None for said in trace for speech in said)
+
+
+keeps_prefixes(PlannerSolverVerifier, RoundTable)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import says
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import CRITICISE, JUDGE_SOLUTION, REMEMBER, REVISE, VERIFY, in_dialect
@@ -343,3 +343,6 @@ def transitions(task: Task, problems: Sequence[Problem], attempts: Sequence[Atte
         (right(a.trace[0], p), right(a.trace[-1], p))  # type: ignore[index]
         for p, a in zip(problems, attempts, strict=True)
     )
+
+
+keeps_prefixes(SelfCorrection, Reflexion)

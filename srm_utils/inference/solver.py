@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
 from typing import Any, Protocol
 
 from srm_utils.sampling.completion import Cost
@@ -55,6 +57,39 @@ class Solver(Protocol):
     def name(self) -> str: ...
 
     def solve(self, problems: Sequence[Problem], model: Any, budget: Budget) -> list[Attempt]: ...
+
+
+def keeps_prefixes(*solvers: type) -> None:
+    """Let these solvers read every text once in each `solve`, for they call their models more than once.
+
+    Called below the classes. Their `solve` then runs within `LanguageModel.keeping_prefixes` of the model and of every
+    model that the solver holds, in its fields or in theirs. A stand-in without it is called as it is.
+    """
+    for solver in solvers:
+        solver.solve = _keeping(solver.solve)  # type: ignore[attr-defined]
+
+
+def _keeping(solve: Any) -> Any:
+    @wraps(solve)
+    def kept(self: Any, problems: Sequence[Problem], model: Any, budget: Budget) -> list[Attempt]:
+        with ExitStack() as stack:
+            for one in {id(m): m for m in (*_models_in(model), *_models_in(self))}.values():
+                stack.enter_context(one.keeping_prefixes())
+            return solve(self, problems, model, budget)
+
+    return kept
+
+
+def _models_in(thing: Any) -> Iterator[Any]:
+    """The models among what an object is or holds."""
+    if hasattr(thing, "keeping_prefixes"):
+        yield thing
+    elif isinstance(thing, list | tuple):
+        for each in thing:
+            yield from _models_in(each)
+    elif is_dataclass(thing) and not isinstance(thing, type | Task | Problem):
+        for field in fields(thing):
+            yield from _models_in(getattr(thing, field.name))
 
 
 def attempt(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_decoding import Decoder, distribution
 from srm_utils.inference.thoughts import says, unjudged
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
@@ -376,3 +376,6 @@ class Writer:
         ended = ids[-1] in self.model.end_ids
         text = reader.decode_whole(ids[:-1] if ended else ids)
         return Written(text, ids, logprobs, ended)
+
+
+keeps_prefixes(SpeculativeReasoning)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from srm_utils.inference.asking import ask
 from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Cost
 from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.dialects import MESSAGE
@@ -91,3 +91,6 @@ def facts_sent(task: SplitEvidenceTask, trace: Sequence[Turn]) -> int:
     """
     sentences = [s for _, text in trace[:-1] for s in task.sent(text).removeprefix("Message:").split(".") if s.strip()]
     return sum("do not know" not in sentence for sentence in sentences)
+
+
+keeps_prefixes(Exchange)

@@ -30,7 +30,7 @@ from srm_utils.inference.asking import (
     triggered,
 )
 from srm_utils.inference.chain_of_thought import one_cost
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.dialects import BUDGET, in_dialect
@@ -317,3 +317,6 @@ class NamedBudget:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         named = BudgetForcing(self.task, prompt=lambda problem: ask(model, BUDGET, problem, self.words))
         return named.solve(problems, model, budget)
+
+
+keeps_prefixes(BudgetForcing, EarlyExit, NoThinking)

@@ -168,11 +168,11 @@ class Steps:
         self, model: LanguageModel, beginnings: Sequence[Beginning], groups: Sequence[Sequence[Completion]]
     ) -> list[Cost]:
         read: set[tuple[str, str]] = set()
-        costs = []
+        costs, flops = [], model.flops_per_token
         for (problem, branch), group in zip(beginnings, groups, strict=True):
             known = (problem.id, branch.text) in read
             read.add((problem.id, branch.text))
-            costs.append(Cost.total(c.cost for c in group) if known else group_cost(group, model.flops_per_token))
+            costs.append(Cost.total(c.cost for c in group) if known else group_cost(group, flops))
         return costs
 
 

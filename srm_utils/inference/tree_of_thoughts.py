@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.solver import Attempt, Budget
+from srm_utils.inference.solver import Attempt, Budget, keeps_prefixes
 from srm_utils.inference.thoughts import (
     Aggregate,
     Beginning,
@@ -190,3 +190,6 @@ def exact_value(problem: Problem, text: str) -> float:
     """
     state = parse_state(text, problem)
     return float(state is not None and state_value(state, problem.facts["target"]))
+
+
+keeps_prefixes(BreadthFirst, DepthFirst)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import Beginning, Score, says, unjudged
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import JUDGE_STEP, VERIFY
@@ -151,3 +151,6 @@ class GenerativeVerifier:
 def _stands(check: Check, steps: int, at_the_end: bool) -> bool:
     """Whether a check has found nothing wrong in the first `steps` steps, and at the end calls the whole right."""
     return check.read and False not in check.steps[:steps] and (not at_the_end or check.whole is True)
+
+
+keeps_prefixes(VerifiedSamples)

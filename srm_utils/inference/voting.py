@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -240,3 +240,6 @@ class Replay:
             if left < n:
                 raise ValueError(f"{n} samples of a prompt are asked for and {left} are left; draw a larger run.")
         return [[self._left[prompt].pop() for _ in range(n)] for prompt in prompts]
+
+
+keeps_prefixes(AdaptiveConsistency)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-#: Logits computed at once when scoring, in numbers; bounds the memory of a batch.
-SCORED_LOGITS = 2**26
+    from srm_utils.sampling.cache import PrefixStore
+
 #: A folder with none of these has no tokenizer.
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
@@ -68,6 +69,8 @@ class LanguageModel:
         self.name = name
         self.bits = bits if bits is not None else _bits(model)
         self.chat = chat or find_chat(tokenizer, model.generation_config)
+        self._prefixes: PrefixStore | None = None
+        self._keepers = 0
 
     @property
     def end_ids(self) -> tuple[int, ...]:
@@ -182,6 +185,7 @@ class LanguageModel:
             flops_per_token=self.flops_per_token,
             model_bytes=self.bytes,
             progress=progress,
+            prefixes=self._prefixes,
         )
         if self.chat.tags is None:
             return drawn
@@ -203,9 +207,8 @@ class LanguageModel:
         Token ids (`Completion.token_ids`) are weighed exactly as they were drawn; text is tokenised as what
         follows the prompt's tokens. Raises ValueError where the two lists differ in length.
         """
-        import torch
-
         from srm_utils.sampling.engine import sampling_mode
+        from srm_utils.sampling.scoring import score_tokens
         from srm_utils.sampling.text import ContinuationTokenizer
 
         prompts = _listed(prompts)
@@ -220,29 +223,35 @@ class LanguageModel:
         ]
         if any(not ids for ids in asked):
             raise ValueError("A prompt has no tokens; give the model at least one to continue from.")
-        vocabulary = self.model.config.get_text_config(decoder=True).vocab_size
-        order = sorted(range(len(asked)), key=lambda i: -len(asked[i]) - len(said[i]))
-        scored: dict[int, Scored] = {}
-        flops, size = self.flops_per_token, self.bytes
+        began = time.perf_counter()
         with sampling_mode(self.model):
-            while order:
-                began = time.perf_counter()
-                width = len(asked[order[0]]) + len(said[order[0]])
-                rows = max(1, min(256, SCORED_LOGITS // (vocabulary * width)))
-                batch, order = order[:rows], order[rows:]
-                # Padding stands to the right, where causal attention never looks.
-                texts = [asked[i] + said[i] for i in batch]
-                ids = torch.tensor([t + [0] * (width - len(t)) for t in texts], device=self.model.device)
-                mask = torch.tensor([[1] * len(t) + [0] * (width - len(t)) for t in texts], device=self.model.device)
-                positions = torch.arange(width, device=self.model.device).expand(len(batch), -1)
-                logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-                logprobs = logits[:, :-1].float().log_softmax(-1).gather(2, ids[:, 1:, None])[:, :, 0].tolist()
-                seconds = (time.perf_counter() - began) / sum(map(len, texts))
-                for row, i in zip(logprobs, batch, strict=True):
-                    start, tokens = len(asked[i]) - 1, len(asked[i]) + len(said[i])
-                    cost = Cost(scored_tokens=tokens, flops=flops * tokens, seconds=seconds * tokens, peak_bytes=size)
-                    scored[i] = Scored(tuple(said[i]), tuple(row[start : start + len(said[i])]), cost)
-        return [scored[i] for i in range(len(asked))]
+            logprobs = score_tokens(self.model, asked, said, self._prefixes)
+        lengths = [len(p) + len(c) for p, c in zip(asked, said, strict=True)]
+        seconds = (time.perf_counter() - began) / max(1, sum(lengths))
+        flops, size = self.flops_per_token, self.bytes
+        costs = [Cost(scored_tokens=n, flops=flops * n, seconds=seconds * n, peak_bytes=size) for n in lengths]
+        return [Scored(tuple(c), each, cost) for c, each, cost in zip(said, logprobs, costs, strict=True)]
+
+    @contextmanager
+    def keeping_prefixes(self, most_bytes: int | None = None) -> Iterator[PrefixStore]:
+        """Keep what the model reads and writes within: of a text that begins the same, only what follows is read.
+
+        Results are the same up to rounding, and so are the costs; the store counts what was really `read` and what
+        `reused`. An inner context uses the store of the outer one. The store ends with the outermost, and forgets
+        everything where the weights change meanwhile. `most_bytes` bounds it.
+        """
+        from srm_utils.sampling.cache import PrefixStore
+
+        if self._prefixes is None:
+            self._prefixes = PrefixStore(most_bytes)
+        store, self._keepers = self._prefixes, self._keepers + 1
+        try:
+            yield store
+        finally:
+            self._keepers -= 1
+            if not self._keepers:
+                self._prefixes = None
+                store.clear()
 
 
 def load_model(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import inspect
+from collections.abc import Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.cache_utils import DynamicCache
+from transformers.cache_utils import Cache
 
+from srm_utils.sampling.cache import PrefixStore
+from srm_utils.sampling.reading import read
 from srm_utils.sampling.rows import Block, Rows, Run
 
 if TYPE_CHECKING:
@@ -112,23 +114,12 @@ AttentionMaskInterface.register(_ATTENTION, _window)
 # ---------------------------------------------------------------- one pass through the model
 
 
-def prefill(model: PreTrainedModel, prompts: list[list[int]]) -> tuple[DynamicCache, torch.Tensor]:
-    """Keys and values of right-padded prompts and the logits [prompts, vocabulary] after each one's last token.
-
-    Padding stands to the right, where causal attention never looks, so no mask is needed. Layers with a sliding
-    window keep all keys: in a batch of unequal lengths the last ones of a short prompt are not the newest.
-    """
-    width = max(map(len, prompts))
-    ids = torch.tensor([p + [0] * (width - len(p)) for p in prompts], device=model.device)
-    last = torch.tensor([len(p) - 1 for p in prompts], device=model.device)
-    cache = DynamicCache()
-    keep: dict[str, Any] = {}
-    where = last
-    if "logits_to_keep" in _forward_parameters(model):
-        keep["logits_to_keep"], where = torch.unique(last, return_inverse=True)
-    positions = torch.arange(width, device=model.device).expand(len(prompts), -1)
-    out = model(input_ids=ids, position_ids=positions, past_key_values=cache, use_cache=True, **keep)
-    return cache, out.logits[torch.arange(len(prompts), device=model.device), where].float()
+def prefill(
+    model: PreTrainedModel, prompts: Sequence[Sequence[int]], store: PrefixStore | None = None
+) -> tuple[Cache, torch.Tensor]:
+    """Keys and values of prompts, left-aligned, and the logits [prompts, vocabulary] after each one's last token."""
+    cache, logits = read(model, [tuple(p) for p in prompts], [1] * len(prompts), store)
+    return cache, logits.float()
 
 
 def decode(model: PreTrainedModel, rows: Rows) -> torch.Tensor:
@@ -151,8 +142,3 @@ def decode(model: PreTrainedModel, rows: Rows) -> torch.Tensor:
 def text_config(model: PreTrainedModel) -> Any:
     """The configuration of the part of a model that writes text."""
     return model.config.get_text_config(decoder=True)
-
-
-def _forward_parameters(model: torch.nn.Module) -> set[str]:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return set(inspect.signature(inner.forward).parameters)

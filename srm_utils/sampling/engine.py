@@ -24,12 +24,14 @@ import numpy as np
 import torch
 
 from srm_utils.sampling.attention import decode, prefill, text_config
+from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.fallback import generate_samples
+from srm_utils.sampling.reading import Room, read_shared_beginnings
 from srm_utils.sampling.rows import Prefix, Rows
 from srm_utils.sampling.samples import Pause, Sample, append
-from srm_utils.sampling.support import why_unsupported
+from srm_utils.sampling.support import usable, why_unsupported
 from srm_utils.sampling.text import ContinuationTokenizer, StopStrings
 
 if TYPE_CHECKING:
@@ -45,9 +47,6 @@ CUDA_ROWS = 1024
 #: longest row's. A GPU hides that behind the launching of kernels, where only a handful of rows is not worth the extra
 #: calls; a CPU is better off to let the whole batch end.
 REFILL = {"cuda": 1 / 16, "cpu": 1.0}
-#: Prompt tokens (padding included) prefilled in one forward pass: on a CPU as many as leave what a layer makes of them
-#: in its cache.
-PREFILL_TOKENS = {"cuda": 8192, "cpu": 2048}
 #: Rows drawn together by `model.generate`, where a finished row stays until its batch ends.
 FALLBACK_ROWS = 64
 #: Share of a GPU's free memory that the keys and values of live rows may take.
@@ -121,6 +120,7 @@ def sample_tokens(
     model_bytes: float = 0.0,
     progress: bool = False,
     timings: Timings | None = None,
+    prefixes: PrefixStore | None = None,
 ) -> list[list[Completion]]:
     """Draw `n` continuations of each prompt (token ids) from a transformers decoder.
 
@@ -131,7 +131,8 @@ def sample_tokens(
     is asked (one function or one a prompt): the text it returns is appended and read, not drawn (counted in the
     completion's prompt tokens, log-probability 0), and generation goes on; None changes nothing. Equal prompts are
     prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
-    decoded together. Penalties in the model's own generation config do not apply. Architectures without attention, or
+    decoded together. `prefixes` holds what the model has read before and is not read again. Penalties in the model's
+    own generation config do not apply. Architectures without attention, or
     with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
 
     Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
@@ -180,7 +181,7 @@ def sample_tokens(
             generate_samples(model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, fitting)
         else:
             cache_bytes = _run(
-                model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock
+                model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock, prefixes
             )
     seconds = time.perf_counter() - began
     return _completions(prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
@@ -197,6 +198,7 @@ def _run(
     max_batch: int | None,
     progress: bool,
     clock: Timings,
+    store: PrefixStore | None = None,
 ) -> int:
     """Draw all samples of all distinct prompts; returns the bytes of the cache."""
     from tqdm import tqdm
@@ -207,7 +209,10 @@ def _run(
     # Long rows first: like lengths meet in a batch, and the short ones fill up the end. Before that by the number of
     # samples, for prefixes of as many rows share a product.
     waiting = deque(sorted(groups, key=lambda ids: (-len(groups[ids]), -longest[ids], -len(ids))))
-    pool = deque(_prefill_next(model, groups, waiting, capacity, clock))
+    store = usable(model, store)
+    if store is not None:
+        read_shared_beginnings(model, list(groups), store)
+    pool = deque(_prefill_next(model, groups, waiting, capacity, clock, store))
     refill = max(1, int(capacity * REFILL.get(model.device.type, 1)))
     rows = Rows(capacity, max(map(len, groups)), min(map(len, groups.values())), pool[0].cache, model.device)
     bar = tqdm(total=total, desc="sampling", unit="sample", disable=not progress, leave=False)
@@ -228,6 +233,8 @@ def _run(
                 done.append(start + i)
         rows.next_token[start : rows.live] = tokens
         t1 = time.perf_counter()
+        if store is not None:
+            rows.keep(done, store)
         rows.release(done)
         bar.update(len(done))
         clock.sampling += t1 - t0
@@ -237,7 +244,7 @@ def _run(
         filling = capacity - rows.live >= refill
         while filling and (waiting or pool) and (free := capacity - rows.live):
             if not pool:
-                pool.extend(_prefill_next(model, groups, waiting, max(free, capacity // 4), clock))
+                pool.extend(_prefill_next(model, groups, waiting, max(free, capacity // 4), clock, store))
             t0 = time.perf_counter()
             start, cache = rows.live, pool[0].cache
             picked: list[tuple[Sample, Prefix]] = []
@@ -265,21 +272,21 @@ def _prefill_next(
     waiting: deque[tuple[int, ...]],
     wanted: int,
     clock: Timings,
+    store: PrefixStore | None,
 ) -> list[Prefix]:
-    """Prefill the next waiting prompts in one pass: enough for `wanted` samples, at most `PREFILL_TOKENS` tokens."""
+    """Prefill the next waiting prompts in one pass: enough for `wanted` samples, as many as a pass has room for."""
     t0 = time.perf_counter()
     prompts: list[tuple[int, ...]] = []
-    most = PREFILL_TOKENS.get(model.device.type, 2048)
-    samples = width = 0
+    room, samples = Room(model), 0
     while waiting and samples < wanted:
-        width = max(width, len(waiting[0]))
-        if prompts and width * (len(prompts) + 1) > most:
+        unread = len(waiting[0]) if store is None else store.unread(waiting[0])
+        if not room.takes(unread, len(waiting[0])):
             break
         prompts.append(waiting.popleft())
         samples += len(groups[prompts[-1]])
-    cache, logits = prefill(model, [list(p) for p in prompts])
+    cache, logits = prefill(model, prompts, store)
     clock.prefill += time.perf_counter() - t0
-    return [Prefix(deque(groups[p]), cache, logits, i, len(p)) for i, p in enumerate(prompts)]
+    return [Prefix(deque(groups[p]), cache, logits, i, len(p), p) for i, p in enumerate(prompts)]
 
 
 def _completions(

@@ -7,14 +7,16 @@ is filled from the tail of the batch (or by the next sample) by moving one row, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin
 
+from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.samples import Sample
 
 #: Rows that read their shared prefixes in one product, which reads all of these as far as the longest and takes as many
@@ -29,10 +31,12 @@ class Prefix:
     """A prefilled prompt: the samples that still wait for rows, and where its cache and first logits stand."""
 
     samples: deque[Sample]
-    cache: DynamicCache
+    cache: Cache
     logits: torch.Tensor
     row: int
     length: int
+    #: its tokens, where they are to be kept
+    ids: tuple[int, ...] = ()
     #: its place among the prefixes of the live batch, -1 while it has none
     slot: int = -1
 
@@ -54,9 +58,8 @@ class Block:
     values: torch.Tensor
 
     def __init__(self, like: Any, entries: int, tokens: int) -> None:
-        # Zeros, not uninitialised memory: a masked NaN would still poison the weighted sum of the values.
-        self.keys = like.keys.new_zeros(entries, like.keys.shape[1], tokens, like.keys.shape[3])
-        self.values = like.values.new_zeros(entries, like.values.shape[1], tokens, like.values.shape[3])
+        self.keys = _zeros(like.keys, entries, like.keys.shape[1], tokens, like.keys.shape[3])
+        self.values = _zeros(like.values, entries, like.values.shape[1], tokens, like.values.shape[3])
 
     def resize(self, entries: int, tokens: int) -> None:
         old = (self.keys, self.values)
@@ -110,9 +113,7 @@ class RowsLayer(CacheLayerMixin):
 class Rows:
     """The live batch: which sample sits in which row, the prefixes they share, and the cache of all layers."""
 
-    def __init__(
-        self, capacity: int, prefix_tokens: int, sharing: int, like: DynamicCache, device: torch.device
-    ) -> None:
+    def __init__(self, capacity: int, prefix_tokens: int, sharing: int, like: Cache, device: torch.device) -> None:
         self.capacity, self.device = capacity, device
         self.slots, self.prefix_tokens, self.own_tokens = -(-capacity // sharing) + 1, prefix_tokens, 64
         self.samples: list[Sample] = []
@@ -151,6 +152,13 @@ class Rows:
         self.keys[rows] = [s.key for s, _ in picked]
         self.live += len(picked)
         self._group()
+
+    def keep(self, rows: list[int], store: PrefixStore) -> None:
+        """Store what these rows have added to their prompts and read."""
+        rows = [row for row in rows if self.drawn[row]]
+        prefixes = [self.prefixes[self.slot[row]] for row in rows]
+        texts = [(*p.ids, *self.samples[row].ids[: self.drawn[row]]) for p, row in zip(prefixes, rows, strict=True)]
+        store.keep(texts, rows, [p.length for p in prefixes], [layer.own for layer in self.cache.layers])
 
     def release(self, dead: list[int]) -> None:
         """Drop rows, and prefixes that no row uses: the last live ones move into the holes."""
@@ -268,6 +276,16 @@ class Rows:
     def bytes(self) -> int:
         """Memory of the cache."""
         return sum(layer.prefixes.bytes + layer.own.bytes for layer in self.cache.layers)
+
+
+def _zeros(like: torch.Tensor, *shape: int) -> torch.Tensor:
+    """Zeros, not uninitialised memory: a masked NaN would still poison the weighted sum of the values.
+
+    On a CPU the operating system hands out zeroed pages as they are first touched, and most rows end early.
+    """
+    if like.device.type != "cpu":
+        return like.new_zeros(shape)
+    return torch.from_numpy(np.zeros(math.prod(shape) * like.element_size(), np.uint8)).view(like.dtype).view(shape)
 
 
 def _hiding(hidden: np.ndarray, device: torch.device) -> torch.Tensor:

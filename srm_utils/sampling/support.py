@@ -12,6 +12,8 @@ import torch
 from transformers.cache_utils import DynamicCache
 
 from srm_utils.sampling.attention import decode, prefill, text_config
+from srm_utils.sampling.cache import PrefixStore
+from srm_utils.sampling.reading import read
 from srm_utils.sampling.rows import Prefix, Rows
 from srm_utils.sampling.samples import Sample
 
@@ -23,6 +25,7 @@ KNOWN_LAYERS = {"full_attention", "sliding_attention"}
 #: The window of sliding layers during the trial, so that its short texts are longer than the window.
 TRIAL_WINDOW = 3
 
+_RESUMES: WeakKeyDictionary[torch.nn.Module, bool] = WeakKeyDictionary()
 _UNSUPPORTED: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
 
 
@@ -76,6 +79,49 @@ def _trial_problem(model: PreTrainedModel) -> str:
     except Exception as error:  # an architecture we do not know can fail in any way
         return f"decoding it step by step fails ({type(error).__name__})"
     return ""
+
+
+def usable(model: PreTrainedModel, store: PrefixStore | None) -> PrefixStore | None:
+    """A store that is up to date with the model's weights; None where there is none or the model cannot use it."""
+    if store is None or not resumes(model):
+        return None
+    store.refresh(model)
+    return store
+
+
+def resumes(model: PreTrainedModel) -> bool:
+    """Whether the model can go on from stored keys and values: found from its configuration and by trying.
+
+    Keys whose rotation depends on the length of the text are true for that length only.
+    """
+    if model not in _RESUMES:
+        _RESUMES[model] = not why_unsupported(model) and not _rotates_by_length(model) and _resumes_truly(model)
+    return _RESUMES[model]
+
+
+def _rotates_by_length(model: PreTrainedModel) -> bool:
+    rope = getattr(text_config(model), "rope_parameters", None) or {}
+    kinds = [rope, *(kind for kind in rope.values() if isinstance(kind, dict))]
+    return any(kind.get("rope_type") in ("dynamic", "longrope") for kind in kinds)
+
+
+def _resumes_truly(model: PreTrainedModel) -> bool:
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    generator = torch.Generator().manual_seed(1)
+    first, second = torch.randint(vocabulary, (2, 9), generator=generator).tolist()
+    texts = [tuple(first), tuple(second[:7])]
+    store = PrefixStore(2**30)
+    loose = 1e-3 if model.dtype == torch.float32 and not getattr(model, "is_quantized", False) else 0.25
+    try:
+        with _short_window(model):
+            read(model, [texts[0][:6], texts[1][:2]], [1, 1], store)
+            (_, ours), (_, wanted) = (read(model, texts, [2, 3], kept) for kept in (store, None))
+        apart = (ours - wanted).float().abs().amax(1) / wanted.float().std(1).clamp(min=1e-6)
+        return bool((apart.max() if loose < 0.1 else apart.median()) <= loose)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except Exception:  # an architecture we do not know can fail in any way
+        return False
 
 
 def has_windows(model: PreTrainedModel) -> bool:
