@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from srm_utils.collection.adapter_check import read
+from srm_utils.evaluation import paired
 from srm_utils.models.pretrain import family_folder
 from srm_utils.models.resolve import bundled_adapters
 from srm_utils.sampling.completion import Completion, Cost
@@ -107,3 +109,11 @@ def test_every_adapter_that_ships_is_what_its_card_says(name):
         assert f"{r['value']:.2f} [{r['low']:.2f}, {r['high']:.2f}]" in card
     log = json.loads((folder / "training.json").read_text())["log"]
     assert f"{len(log)} steps" in card
+
+
+def test_the_taught_model_is_thirty_points_better_than_the_prompted_one():
+    rows = read(family_folder().parent / "adapters" / "smollm2-cot" / "check.jsonl")
+    scores = {(r.model, r.prompt): r.scores for r in rows if r.measure == "stories"}
+    before, after = scores["smollm2", "3 examples"], scores["smollm2-cot", "no example"]
+    gain = paired([b - a for a, b in zip(before, after, strict=True)]).interval(0.95)
+    assert gain.n == 100 and gain.low > 0.3
