@@ -154,7 +154,7 @@ def look_ups(n: int, people: int = 5) -> list[Choice]:
     """Texts that say who has what, and a question for one of them: nothing has to be worked out.
 
     >>> look_ups(1)[0][0].splitlines()[-2:]
-    ['Question: What does Adam have?', 'Answer: Adam has']
+    ['Question: What does Sara have?', 'Answer: Sara has']
     """
     rng, choices = Random(0), []
     for _ in range(n):
