@@ -132,8 +132,8 @@ def sample_tokens(
     completion's prompt tokens, log-probability 0), and generation goes on; None changes nothing. Equal prompts are
     prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
     decoded together. `prefixes` holds what the model has read before and is not read again. Penalties in the model's
-    own generation config do not apply. Architectures without attention, or
-    with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
+    own generation config do not apply. Architectures without attention, or with an unknown kind of it, are drawn by the
+    slower `model.generate` under the same contract.
 
     Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
 
