@@ -1,4 +1,4 @@
-"""The runner: many notebooks on the cores of this machine, or on a dask scheduler, each at its own risk.
+"""The runner: many notebooks, on the cores of this machine or on a dask scheduler. A failure stops one notebook only.
 
 A run is a folder, `runs/<id>/`: `run.json` (settings, command, commit, machine), the executed notebooks and their
 HTML, `status/` (how each ended, written here and nowhere else), `records.jsonl` and `results.parquet` (what the
@@ -373,7 +373,7 @@ def _dispatch(jobs: Sequence[Job], at_once: int, scheduler: str | None) -> tuple
         give_up = float("inf")
         while running or (waiting and not interrupted):
             try:
-                # Workers of a scheduler of someone else's come and go.
+                # Workers of a scheduler that this run did not start may come and go.
                 slots = sum(client.nthreads().values()) if scheduler is not None else at_once
                 display.at_once = max(1, slots)
                 while waiting and not interrupted and len(running) < slots:

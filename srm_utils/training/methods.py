@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 RECORD = "method.json"
 #: The examples that were made before training, so that an interrupted run does not pay for them twice.
 DATA = "data.json"
-#: Questions asked at once where nobody knows yet how many will be needed.
+#: Questions asked in one batch while the number that will be needed is still unknown.
 MOST_QUESTIONS = 256
-#: After so many questions without one usable answer there is nothing to hope for.
+#: Training data is given up after so many questions without one usable answer.
 HOPELESS = 256
 #: Steps of a run that its FLOPs end.
 ENDLESS = 1_000_000
