@@ -89,7 +89,9 @@ class Scripted:
         answer = self.answers[question] if right else str(900 + int(coin * 1000) % 7)
         words = f" The answer is {answer}."
         cost = Cost(generated_tokens=SAID, flops=FLOPS * SAID)
-        return Completion(words, (7,) * (SAID - 1) + (1,), (-coin / 10,) * SAID, "stop", ASKED, cost)
+        return Completion(
+            words, (7,) * (SAID - 1) + (1,), (-coin / 10,) * SAID, "stop", ASKED, cost, Cost(ASKED, flops=FLOPS * ASKED)
+        )
 
     def score(self, prompts, completions):
         return [Scored((5,), (-0.1,), Cost(scored_tokens=9, flops=90.0)) for _ in prompts]
