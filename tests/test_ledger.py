@@ -148,3 +148,18 @@ def test_every_solvers_bills_are_what_its_model_computes(name, small, monkeypatc
         counted, again = solve_one(name, small)
     assert (again.answer, again.cost.flops) == (attempt.answer, pytest.approx(attempt.cost.flops))
     assert again.cost.cached_flops == pytest.approx(counted.flops, rel=0.01)
+
+
+def test_what_many_prompts_begin_with_is_read_once(small, monkeypatch) -> None:
+    shown = " ".join(f"Ada has {i} coins." for i in range(9))
+    prompts = [f"{shown} Ben has {i} coins." for i in range(6)]
+    shared, rest = len(small.encode(shown)), len(small.encode(prompts[0])) - len(small.encode(shown))
+    with counting(small.model) as counted:
+        drawn = small.sample(prompts, max_new_tokens=3, temperature=0)
+    with monkeypatch.context() as patched, counting(small.model) as apart:
+        patched.setattr(engine, "begun_alike", lambda *_: [])
+        assert [c.token_ids for (c,) in small.sample(prompts, max_new_tokens=3, temperature=0)] == [
+            c.token_ids for (c,) in drawn
+        ]
+    steps = sum(len(c.token_ids) - 1 for (c,) in drawn)
+    assert counted.body / apart.body < (shared + 6 * (rest + 3) + steps) / (6 * (shared + rest) + steps) < 0.5

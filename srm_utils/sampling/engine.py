@@ -29,7 +29,7 @@ from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.fallback import generate_samples
 from srm_utils.sampling.ledger import Prices, Read, prices
-from srm_utils.sampling.reading import Room, read_shared_beginnings
+from srm_utils.sampling.reading import Room, begun_alike, read_shared_beginnings
 from srm_utils.sampling.rows import Prefix, Rows
 from srm_utils.sampling.samples import Pause, Sample, append
 from srm_utils.sampling.support import usable, why_unsupported
@@ -131,9 +131,9 @@ def sample_tokens(
     is asked (one function or one a prompt): the text it returns is appended and read, not drawn (counted in the
     completion's prompt tokens, log-probability 0), and generation goes on; None changes nothing. Equal prompts are
     prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
-    decoded together. `prefixes` holds what the model has read before and is not read again. Penalties in the model's
-    own generation config do not apply. Architectures without attention, or with an unknown kind of it, are drawn by the
-    slower `model.generate` under the same contract.
+    decoded together. `prefixes` holds what the model has read before and is not read again; without it, what many
+    prompts begin with is still read once. Penalties in the model's own generation config do not apply. Architectures
+    without attention, or with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
 
     Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
 
@@ -209,7 +209,10 @@ def _run(
     # Long rows first: like lengths meet in a batch, and the short ones fill up the end. Before that by the number of
     # samples, for prefixes of as many rows share a product.
     waiting = deque(sorted(groups, key=lambda ids: (-len(groups[ids]), -longest[ids], -len(ids))))
-    store = usable(model, store)
+    kept = store = usable(model, store)
+    if store is None and begun_alike(list(groups), PrefixStore()):
+        # For this call alone: worked examples, for one, are read once for all prompts that begin with them.
+        store = usable(model, PrefixStore())
     if store is not None:
         read_shared_beginnings(model, list(groups), store)
     pool = deque(_prefill_next(model, groups, waiting, capacity, clock, store))
@@ -233,8 +236,8 @@ def _run(
                 done.append(start + i)
         rows.next_token[start : rows.live] = tokens
         t1 = time.perf_counter()
-        if store is not None:
-            rows.keep(done, store)
+        if kept is not None:
+            rows.keep(done, kept)
         rows.release(done)
         bar.update(len(done))
         clock.sampling += t1 - t0
