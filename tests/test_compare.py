@@ -12,22 +12,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from srm_utils.collection.cli import app
+from srm_utils.cli.main import app
 from srm_utils.evaluation.results import read_parquet
-from srm_utils.inference import compare as comparing
-from srm_utils.inference.compare import (
-    METHODS,
-    TRIALS,
-    Comparison,
-    Method,
-    Setting,
-    choose_methods,
-    compare,
-    flops_of,
-    largest_within,
-    only_solver,
-    sizes_in,
-)
+from srm_utils.experiments import compare as comparing
+from srm_utils.experiments.budgets import TRIALS, flops_of, largest_within
+from srm_utils.experiments.compare import compare, sizes_in
+from srm_utils.experiments.solvers import METHODS, Method, Setting, choose_methods
+from srm_utils.experiments.store import Comparison, _weights, only_solver
 from srm_utils.inference.debate import Debate
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.together import Remembered
@@ -342,14 +333,14 @@ def test_a_folder_keeps_to_one_comparison(tmp_path: Path) -> None:
 def test_retrained_weights_are_another_model(small) -> None:
     import torch
 
-    before = comparing._weights(small)
+    before = _weights(small)
     weight = next(iter(small.model.parameters()))
     kept = weight.detach().clone()
     with torch.no_grad():
         weight[0, 0] += 1
-        after = comparing._weights(small)
+        after = _weights(small)
         weight.copy_(kept)
-    assert before != after and comparing._weights(small) == before
+    assert before != after and _weights(small) == before
 
 
 # ---------------------------------------------------------------- shown

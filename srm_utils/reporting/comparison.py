@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from srm_utils.evaluation.statistics import PairedMatrix
-    from srm_utils.inference.compare import Comparison
+    from srm_utils.experiments.store import Comparison
 
 #: Lines that a frontier names at its edge; more would not be told apart.
 NAMED = 7

@@ -69,7 +69,10 @@ def compare_command(
     world = get_task(task, data)
     asked, rehearsal = ([], []) if names else _problems(world, problems, tuning, split, seed, difficulty or None)
 
-    from srm_utils.inference.compare import Setting, choose_methods, compare, flops_of, listed
+    from srm_utils.experiments.budgets import flops_of
+    from srm_utils.experiments.compare import compare
+    from srm_utils.experiments.listing import listed
+    from srm_utils.experiments.solvers import Setting, choose_methods
     from srm_utils.models import load_model
 
     budgets = budget or ["4x", "16x"]
