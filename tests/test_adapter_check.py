@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from srm_utils.collection import adapter_check
-from srm_utils.collection.adapter_check import KEPT, TAUGHT, Row, check, gains, likeliest_is_right, look_ups, read
 from srm_utils.evaluation.statistics import Estimate
+from srm_utils.experiments import adapter_check
+from srm_utils.experiments.adapter_check import KEPT, TAUGHT, Row, check, gains, likeliest_is_right, look_ups, read
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from srm_utils.inference.bench import Meter, bench_solvers, bench_together, standard_solvers
+from srm_utils.experiments.bench_solvers import Meter, bench_solvers, bench_together, standard_solvers
 from srm_utils.inference.chain_of_thought import Prompting
 from srm_utils.inference.solver import Budget
 from srm_utils.models import load_model

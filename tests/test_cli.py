@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from srm_utils.collection.cli import app, join_parameters
+from srm_utils.cli.main import app, join_parameters
 
 COMMANDS = ("list", "run", "confirm", "report", "pretrain", "models", "check", "bench", "papers", "compare", "train")
 
@@ -37,7 +37,7 @@ def test_help_costs_little_more_than_the_command_line_library(root: Path) -> Non
         return min(times)
 
     library = seconds("-c", "import typer.testing, typing, json, re, pathlib")
-    help_page = seconds("-m", "srm_utils.collection.cli", "--help")
+    help_page = seconds("-m", "srm_utils.cli.main", "--help")
     # As a ratio it holds on a fast machine and on a slow one; one of the heavy libraries would cost ten times as much.
     assert 0 < help_page < 3 * library, (help_page, library)
 
@@ -55,7 +55,7 @@ def test_python_m_srm_utils_is_srm(root: Path) -> None:
                 [sys.executable, "-m", module, *arguments],
                 env=environment, cwd=root / "tests", capture_output=True, text=True,
             )
-            for module in ("srm_utils", "srm_utils.collection.cli")
+            for module in ("srm_utils", "srm_utils.cli.main")
         )  # fmt: skip
         assert (spoken.returncode, spoken.stdout, spoken.stderr) == (named.returncode, named.stdout, named.stderr)
     assert "Usage: srm " in spoken.stderr
@@ -63,7 +63,7 @@ def test_python_m_srm_utils_is_srm(root: Path) -> None:
 
 def test_help_imports_nothing_heavy(root: Path) -> None:
     code = (
-        "import sys\nfrom srm_utils.collection.cli import app\n"
+        "import sys\nfrom srm_utils.cli.main import app\n"
         "try:\n    app(['run', '--help'], prog_name='srm')\nexcept SystemExit:\n    pass\n"
         "heavy = {'torch', 'transformers', 'trl', 'numpy', 'pandas', 'distributed', 'papermill', 'matplotlib'}\n"
         "print('HEAVY', sorted(heavy & set(sys.modules)))"

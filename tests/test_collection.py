@@ -26,16 +26,17 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
+from srm_utils.cli.main import app
+from srm_utils.collection import dispatch, runner
 from srm_utils.collection import execute as execution
-from srm_utils.collection import runner
 from srm_utils.collection.catalogue import Notebook, find, parameters_of, read_catalogue
-from srm_utils.collection.cli import app
 from srm_utils.collection.profiles import PROFILES, get_profile
 from srm_utils.collection.report import Agreement, agreement, write_report
+from srm_utils.collection.run_folder import read_statuses
 from srm_utils.collection.seeds import over_seeds
-from srm_utils.collection.study import load_study
 from srm_utils.evaluation import Claim, Result, judge, seed_paired
 from srm_utils.evaluation.results import bundle, to_jsonl, to_parquet
+from srm_utils.experiments.study import load_study
 
 Make = Callable[..., Path]
 
@@ -70,13 +71,13 @@ def environment(package: Path) -> dict[str, str]:
 
 def srm(environment: dict[str, str], cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
-    command = [sys.executable, "-m", "srm_utils.collection.cli", *arguments]
+    command = [sys.executable, "-m", "srm_utils.cli.main", *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=280)
 
 
 def statuses(folder: Path) -> dict[str, dict[str, Any]]:
     """The runner's own record of each notebook, by label."""
-    return {s.label: {**json.loads(s.to_json())} for s in runner.read_statuses(folder)}
+    return {s.label: {**json.loads(s.to_json())} for s in read_statuses(folder)}
 
 
 def outputs(path: Path) -> str:
@@ -642,7 +643,7 @@ def test_interrupt_keeps_what_is_done_and_resume_goes_on(
     wait = f"import os, time\nwhile not os.path.exists({str(tmp_path / 'go')!r}):\n    time.sleep(0.1)"
     make_notebook(books / "b.ipynb", ["print('half')", wait, "print('whole')"])
     make_notebook(books / "c.ipynb", ["print('c')"])
-    command = [sys.executable, "-m", "srm_utils.collection.cli", "run", "--notebooks", str(books), "--jobs", "1"]
+    command = [sys.executable, "-m", "srm_utils.cli.main", "run", "--notebooks", str(books), "--jobs", "1"]
     command += ["--profile", "smoke", "--id", "one"]
     piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 
@@ -764,8 +765,8 @@ def test_a_full_disk_costs_only_its_notebook(job: execution.Job, monkeypatch: py
     assert json.loads(job.output.read_text())["cells"]
     monkeypatch.setattr(execution, "write_text", write)
     (Path(job.folder) / "status").mkdir()
-    monkeypatch.setattr(runner, "write_text", full)
-    assert runner._record(status, Path(job.folder)).error == status.error
+    monkeypatch.setattr(dispatch, "write_text", full)
+    assert dispatch._record(status, Path(job.folder)).error == status.error
 
 
 def test_an_unfinished_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,22 +12,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from srm_utils.collection.cli import app
+from srm_utils.cli.main import app
 from srm_utils.evaluation.results import read_parquet
-from srm_utils.inference import compare as comparing
-from srm_utils.inference.compare import (
-    METHODS,
-    TRIALS,
-    Comparison,
-    Method,
-    Setting,
-    choose_methods,
-    compare,
-    flops_of,
-    largest_within,
-    only_solver,
-    sizes_in,
-)
+from srm_utils.experiments import compare as comparing
+from srm_utils.experiments.budgets import TRIALS, flops_of, largest_within
+from srm_utils.experiments.compare import compare, sizes_in
+from srm_utils.experiments.solvers import METHODS, Method, Setting, choose_methods
+from srm_utils.experiments.store import Comparison, _weights, only_solver
 from srm_utils.inference.debate import Debate
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.together import Remembered
@@ -344,14 +335,14 @@ def test_a_folder_keeps_to_one_comparison(tmp_path: Path) -> None:
 def test_retrained_weights_are_another_model(small) -> None:
     import torch
 
-    before = comparing._weights(small)
+    before = _weights(small)
     weight = next(iter(small.model.parameters()))
     kept = weight.detach().clone()
     with torch.no_grad():
         weight[0, 0] += 1
-        after = comparing._weights(small)
+        after = _weights(small)
         weight.copy_(kept)
-    assert before != after and comparing._weights(small) == before
+    assert before != after and _weights(small) == before
 
 
 # ---------------------------------------------------------------- shown
@@ -439,3 +430,24 @@ def test_ctrl_c_says_where_what_is_finished_lies(tmp_path: Path, monkeypatch: py
     code, _, error = srm("greedy", "debate", *where, "--problems", "3", "--tuning", "2", "--tokens", "32")
     assert code == 130 and "What was finished is in runs/compare/chain-base-small; the same command goes on" in error
     assert "greedy" in (tmp_path / "runs" / "compare" / "chain-base-small" / "results.jsonl").read_text()
+
+
+# ---------------------------------------------------------------- two bills
+
+
+def test_a_prefix_cache_pays_for_a_wider_search_and_for_no_more_votes(small, tmp_path: Path) -> None:
+    task = get_task("graph")
+    asked = Setting(task, small, task.problems(2, split="validation", difficulty=2), None, 24)
+    problems = task.problems(2, split="test", difficulty=2)
+    names, folder = ["self-consistency", "beam-search"], tmp_path / "both"
+    plain = compare(asked, problems, ["6x"], names, folder, progress=False)
+    cached = compare(asked, problems, ["6x"], names, folder, bill="prefix cache", progress=False)
+    for found, kind in ((plain, "flops"), (cached, "cached_flops")):
+        for r in found.at("6x").values():
+            assert found.spent(r) == getattr(r.cost, kind) == pytest.approx(np.mean(r.extra[kind]))
+    width = {c.bill: c.at("6x")["beam-search"].settings["size"] for c in (plain, cached)}
+    assert width["prefix cache"] > width["no cache"]
+    votes = [c.at("6x")["self-consistency"] for c in (plain, cached)]
+    assert votes[0].settings["size"] == votes[1].settings["size"], "one call reads its prompt once on either bill"
+    again = compare(asked, problems, ["6x"], names, folder, bill="prefix cache", progress=False)
+    assert again.results == cached.results, "and nothing is measured twice"

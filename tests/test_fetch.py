@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from typer.testing import CliRunner
 
-from srm_utils.collection.cli import app
+from srm_utils.cli.main import app
 from srm_utils.models import fetch as module
 from srm_utils.models import load_model
 from srm_utils.models.convert import convert_gguf, cut_digits

@@ -9,7 +9,7 @@ import pytest
 from srm_utils.inference.graph_of_thoughts import GraphOfThoughts, cut, fewest_errors
 from srm_utils.inference.solver import Budget
 from srm_utils.sampling.completion import Completion, Cost
-from srm_utils.tasks.sorting import SortingTask
+from srm_utils.tasks.worlds.sorting import SortingTask
 
 TASK = SortingTask()
 PROBLEMS = TASK.problems(3, seed=1, difficulty=8)

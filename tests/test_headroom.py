@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from srm_utils.evaluation.mistakes import MISTAKES, mistake
-from srm_utils.evaluation.statistics import Estimate, majority_at_k
-from srm_utils.inference import headroom
-from srm_utils.inference.headroom import (
+from srm_utils.evaluation.statistics import Estimate
+from srm_utils.evaluation.subsampling import majority_at_k
+from srm_utils.experiments import headroom
+from srm_utils.experiments.headroom import (
     evaluation_of,
     examples_of,
     in_form,
@@ -22,7 +23,7 @@ from srm_utils.inference.headroom import (
     read_records,
     results_of,
 )
-from srm_utils.inference.headroom_sets import SETS, Condition, study_grid
+from srm_utils.experiments.headroom_sets import SETS, Condition, study_grid
 from srm_utils.inference.plain_english import PLAIN_ENGLISH, read_text
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.reporting.dots import dot_map

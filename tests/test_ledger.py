@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from srm_utils.inference.compare import METHODS, Setting, choose_methods
+from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling import engine, reading, scoring
 from srm_utils.sampling.completion import Completion, Cost, group_cost

@@ -19,7 +19,7 @@ from pybtex.database import parse_file, parse_string
 from typer.testing import CliRunner
 
 from srm_utils import literature
-from srm_utils.collection.papers_cli import MARKS, papers_app
+from srm_utils.cli.papers import MARKS, papers_app
 from srm_utils.evaluation import load_claims
 from srm_utils.literature import (
     CHECKOUT,
@@ -40,8 +40,11 @@ from srm_utils.literature import (
     reference,
     repair_citations,
     search,
+    tables,
     usage,
 )
+from srm_utils.literature import uses as uses_module
+from srm_utils.literature.entries import _text
 
 BIB = CHECKOUT / "papers.bib"
 #: Works that are not among the 412 of the collected list, each traced to a library's own documentation.
@@ -160,7 +163,7 @@ def test_no_markup_is_left_in_plain_text() -> None:
 def test_capitals_of_names_survive_sentence_case() -> None:
     """BibTeX's own case changing, as most styles apply it to titles, must not touch LLMs, GPT-4 or QLoRA."""
     for key, entry in PARSED.entries.items():
-        styled = literature._text(change_case(entry.fields["title"], "t"))
+        styled = _text(change_case(entry.fields["title"], "t"))
         for word in re.findall(r"[\w.+*-]+", LIBRARY[key].title):
             if any(re.search(r"[A-Z]", part[1:]) for part in word.split("-")) or re.search(r"\d[A-Z]|[A-Z]\d", word):
                 assert word in styled, (key, word, styled)
@@ -347,7 +350,7 @@ def test_a_mistake_in_a_bibliography_is_named_with_its_line(text: str, line: int
     ],
 )
 def test_accents_stand_on_letters_and_on_one_another(latex: str, plain: str, tmp_path: Path) -> None:
-    assert re.sub(r"\s+", " ", literature._text(latex)) == plain
+    assert re.sub(r"\s+", " ", _text(latex)) == plain
     file = tmp_path / "mine.bib"
     file.write_text(GOOD.replace("Jason Wei", f"Ann {{{latex}}}").replace("Chain", latex), encoding="utf-8")
     paper = load(file)["wei2022chain"]
@@ -408,7 +411,7 @@ def test_installed_copy_reads_the_packaged_bibliography(tmp_path: Path) -> None:
     package = tmp_path / "srm_utils"
     package.mkdir()
     (package / "__init__.py").write_text("")
-    shutil.copy(Path(literature.__file__), package)
+    shutil.copytree(Path(literature.__file__).parent, package / "literature")
     shutil.copy(BIB, package)
     code = "from srm_utils import literature as l; print(len(l.load()), l.load().path)"
     run = subprocess.run([sys.executable, "-B", "-c", code], cwd=tmp_path, env={}, capture_output=True, text=True)
@@ -524,8 +527,8 @@ def test_covered_and_usage(tmp_path: Path) -> None:
 
 def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions(monkeypatch: pytest.MonkeyPatch) -> None:
     # Every paper asks the same files, which do not change meanwhile: each is read once.
-    for reader in ("covered", "load_roadmap", "_docstring_keys", "_paper_values"):
-        monkeypatch.setattr(literature, reader, lru_cache(getattr(literature, reader)))
+    for reader in ("covered", "load_roadmap", "docstring_keys", "paper_values"):
+        monkeypatch.setattr(uses_module, reader, lru_cache(getattr(uses_module, reader)))
     built = {t.name: t for part in load_roadmap() for t in part.techniques if t.status == "built"}
     assert built
     uses = {key: usage(key) for key in sorted({key for technique in built.values() for key in technique.papers})}
@@ -533,7 +536,8 @@ def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions(monkeypa
         for used in (uses[key] for key in technique.papers):
             assert any(f" > {name} (built)" in line for line in used.techniques), used
             assert technique.function.replace(":", ".") in used.functions, used
-    assert not any("papers_cli" in name for key in ("wei2022chain", "xu2025cod") for name in usage(key).functions)
+    named = [name for key in ("wei2022chain", "xu2025cod") for name in usage(key).functions]
+    assert not any(name.startswith(("srm_utils.cli", "srm_utils.literature")) for name in named)
     alone = next(key for key, state in coverage().items() if state == "open")
     assert usage(alone).techniques == usage(alone).notebooks == usage(alone).claims == ()
 
@@ -643,8 +647,9 @@ def test_roadmap_check_finds_each_gap(checkout: Path, changes: dict[str, object]
 
 
 def test_only_a_function_of_the_map_needs_no_claim(checkout: Path) -> None:
-    (checkout / "srm_utils" / "literature.py").write_text("def coverage(): ...\n")
-    changes = {"function": "srm_utils.literature:coverage", "claim": "none"}
+    (checkout / "srm_utils" / "literature").mkdir()
+    (checkout / "srm_utils" / "literature" / "uses.py").write_text("def coverage(): ...\n")
+    changes = {"function": "srm_utils.literature.uses:coverage", "claim": "none"}
     assert check_roadmap(mapped(**changes), checkout) == []
     findings = check_roadmap(mapped(**{**changes, "claim": ""}), checkout)
     assert [f.message for f in findings] == ["is built but names no claim"]
@@ -705,7 +710,7 @@ def test_readme_tells_what_came_of_every_confirmed_claim(tmp_path: Path) -> None
 
 
 def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(literature, "_notebook_folder", lambda folder: tmp_path)
+    monkeypatch.setattr(tables, "notebook_folder", lambda folder: tmp_path)
     (tmp_path / "claims.yaml").write_text((CHECKOUT / "notebooks" / "claims.yaml").read_text())
     (tmp_path / "confirmed.json").write_text(
         json.dumps({"claims": [{"notebook": "9_elsewhere/90_new", "verdict": "supported"}]})
@@ -715,7 +720,7 @@ def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, m
 
 
 def test_the_table_shows_an_interval_without_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(literature, "_notebook_folder", lambda folder: tmp_path)
+    monkeypatch.setattr(tables, "notebook_folder", lambda folder: tmp_path)
     (tmp_path / "claims.yaml").write_text((CHECKOUT / "notebooks" / "claims.yaml").read_text())
     row = json.loads((CHECKOUT / "notebooks" / "confirmed.json").read_text())["claims"][0]
     row |= {"value": 0.435, "low": {"$float": "-inf"}, "high": {"$float": "inf"}, "verdict": "inconclusive"}

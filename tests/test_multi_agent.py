@@ -25,9 +25,9 @@ from srm_utils.models import load_model
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.ledger import Prices, Read
 from srm_utils.tasks import get_task
-from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.problem import INSTRUCTIONS, Grade
 from srm_utils.tasks.prompts import debate_prompt, follow_prompt, plan_prompt, verify_prompt
+from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
 
 TASK = get_task("chain")
 PROMPT_TOKENS = 7

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from srm_utils.evaluation.statistics import best_of_n_at_k
+from srm_utils.evaluation.subsampling import best_of_n_at_k
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task

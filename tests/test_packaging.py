@@ -270,7 +270,7 @@ def wrong_command(words: list[str], targets: set[str]) -> str | None:
     """What is wrong with a command line: a name or an option that `srm`, or make, does not have; None if nothing is."""
     from typer.main import get_command
 
-    from srm_utils.collection.cli import app
+    from srm_utils.cli.main import app
 
     if words[0] == "make":
         rest = [word for word in words[1:] if not re.match(r"[A-Z]+=", word)]
@@ -383,7 +383,7 @@ def test_the_hooks_call_what_is_there(root: Path, project: dict) -> None:
 
 
 def test_every_card_is_written_from_todays_records_and_states_licence_and_limits(project: dict) -> None:
-    from srm_utils.collection.family_cards import card_texts
+    from srm_utils.experiments.family_cards import card_texts
     from srm_utils.models.pretrain import FAMILY, family_folder
     from srm_utils.models.resolve import bundled_adapters
 

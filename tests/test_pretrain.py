@@ -16,8 +16,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from srm_utils.collection import family_check
-from srm_utils.collection.family_check import _talk
+from srm_utils.experiments import family_check
+from srm_utils.experiments.family_check import _talk
 from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
 from srm_utils.models.arithmetic import fast_dtype
@@ -48,11 +48,12 @@ from srm_utils.models.documents import (
 from srm_utils.models.muon import Muon
 from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain, spoil
 from srm_utils.models.tokenizer import build_tokenizer
-from srm_utils.tasks import countdown, get_task, sorting
+from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt, split_of
 from srm_utils.tasks.prompts import AGAIN
 from srm_utils.tasks.replies import family_check as verdicts
 from srm_utils.tasks.words import NAMES
+from srm_utils.tasks.worlds import countdown, sorting
 
 MINI = Member("mini", 3, 64, 2, 110, peak=8e-3)
 

@@ -24,8 +24,8 @@ from srm_utils.inference.tools import Calculator, CalculatorCalls, LookUp, ReAct
 from srm_utils.models import load_model
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
-from srm_utils.tasks.graph import lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import Grade, Prompt, split_of
+from srm_utils.tasks.worlds.graph import lookup_prompt, lookup_solution, lookup_table
 
 CHAIN, GRAPH, LARGE = get_task("chain"), get_task("graph"), get_task("large-numbers")
 FLOPS = 10.0

@@ -12,7 +12,7 @@ import torch
 
 from srm_utils.models import Chat, LanguageModel, is_here, load_model
 from srm_utils.models.resolve import bundled_adapters, card_of, locate
-from srm_utils.tasks.stories import StoriesTask
+from srm_utils.tasks.worlds.stories import StoriesTask
 
 pytestmark = [
     pytest.mark.skipif(not is_here("smollm2"), reason="smollm2 has not been fetched; `srm models fetch smollm2`"),

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from srm_utils.models import load_model
-from srm_utils.tasks.chain import ChainTask
 from srm_utils.tasks.problem import Grade
+from srm_utils.tasks.worlds.chain import ChainTask
 from srm_utils.training import recipes
 from srm_utils.training.methods import Request
 from srm_utils.training.recipes import train_recipe

@@ -30,9 +30,9 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from srm_utils.experiments.bench_sampler import bench_sampler
 from srm_utils.sampling import Cost, engine, group_cost
 from srm_utils.sampling import rows as rows_module
-from srm_utils.sampling.bench import bench_sampler
 from srm_utils.sampling.choice import choose, inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.engine import Timings, sample_tokens, sampling_mode, why_unsupported
 from srm_utils.sampling.ledger import prices

@@ -29,7 +29,7 @@ from srm_utils.tasks import get_task, task_names
 from srm_utils.tasks.problem import Grade
 from srm_utils.tasks.prompts import critique_prompt, remember_prompt, revise_prompt, verify_prompt
 from srm_utils.tasks.steps import steps_in
-from srm_utils.tasks.sudoku import show, violations
+from srm_utils.tasks.worlds.sudoku import show, violations
 
 TASK = get_task("chain")
 PROBLEMS = TASK.problems(6, seed=3, difficulty=(2, 3))

@@ -10,7 +10,7 @@ import pytest
 
 from srm_utils.tasks import get_task, split_of
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade
-from srm_utils.tasks.stories import _TEMPLATES, CONTAINERS, FIRST_NAMES, MAX_NUMBER, MAX_VALUE, THINGS
+from srm_utils.tasks.worlds.stories import _TEMPLATES, CONTAINERS, FIRST_NAMES, MAX_NUMBER, MAX_VALUE, THINGS
 
 TASK = get_task("stories")
 LEVELS = (*TASK.difficulties, *TASK.unseen_difficulties)

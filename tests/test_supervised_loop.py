@@ -9,7 +9,7 @@ import torch
 
 from srm_utils.models import Chat, load_model
 from srm_utils.tasks import get_task
-from srm_utils.tasks.stories import StoriesTask
+from srm_utils.tasks.worlds.stories import StoriesTask
 from srm_utils.training import adapters, supervised_loop
 from srm_utils.training.supervised import SupervisedConfig, encode_example, sft_loss
 from srm_utils.training.supervised_loop import answer_loss, batches_of, train_on_answers

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from srm_utils.collection import compare_cli
-from srm_utils.collection.cli import app
+from srm_utils.cli import compare as compare_cli
+from srm_utils.cli.main import app
 from srm_utils.tasks import get_task, registry
 from srm_utils.tasks.problem import Grade
 from srm_utils.tasks.table import OWN_SHARES, SMALL, TableTask
@@ -538,7 +538,7 @@ def test_a_name_without_its_first_part_is_answered_with_the_whole_one(name, mean
 
 
 def test_a_wrong_task_is_told_of_before_torch_is_imported():
-    program = "import sys\nsys.modules['torch'] = None\nfrom srm_utils.collection.cli import app\napp()"
+    program = "import sys\nsys.modules['torch'] = None\nfrom srm_utils.cli.main import app\napp()"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", program, "compare", "--task", "nosuch"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
@@ -560,7 +560,7 @@ def test_a_wrong_task_is_told_of_before_torch_is_imported():
 def test_a_wrong_table_is_told_of_before_solvers_are_loaded(arguments, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SRM_DATA", raising=False)
-    monkeypatch.setitem(sys.modules, "srm_utils.inference.compare", None)
+    monkeypatch.setitem(sys.modules, "srm_utils.experiments.compare", None)
     for name, n in (("few.csv", 1), ("ten.csv", 10)):
         _file(tmp_path, name, "question,answer\n" + "".join(f"{r['question']},{r['answer']}\n" for r in SUMS[:n]))
     _file(tmp_path, "bad.csv", "question,answer\nWhat?,1\nAnd now?,\n")

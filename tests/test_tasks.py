@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from srm_utils.tasks import get_task, task_names
 from srm_utils.tasks import words as shared_words
-from srm_utils.tasks.chain import MAX_CHANGE, MAX_VALUE, ChainTask
-from srm_utils.tasks.graph import GraphTask, lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import INSTRUCTIONS, SPLIT_BOUNDS, Grade, Prompt, split_of
-from srm_utils.tasks.sorting import score, wrong_merge
+from srm_utils.tasks.worlds.chain import MAX_CHANGE, MAX_VALUE, ChainTask
+from srm_utils.tasks.worlds.graph import GraphTask, lookup_prompt, lookup_solution, lookup_table
+from srm_utils.tasks.worlds.sorting import score, wrong_merge
 
 WORLDS = (ChainTask(), GraphTask())
 each_world = pytest.mark.parametrize("task", WORLDS, ids=lambda task: task.name)
@@ -180,7 +180,7 @@ def test_depth_is_what_it_says(task):
 def test_canonical_forms_do_not_change_with_names_and_things(name, monkeypatch):
     task = get_task(name)
     before = [task.draw(Random(seed), task.difficulties[-1]) for seed in range(30)]
-    module = f"srm_utils.tasks.{name}"
+    module = f"srm_utils.tasks.worlds.{name}"
     monkeypatch.setattr(f"{module}.NAMES", shared_words.NAMES[::-1])
     monkeypatch.setattr(f"{module}.THINGS", shared_words.THINGS[::-1])
     after = [task.draw(Random(seed), task.difficulties[-1]) for seed in range(30)]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srm_utils.evaluation.statistics import majority_at_k
+from srm_utils.evaluation.subsampling import majority_at_k
 from srm_utils.inference.allocation import AdaptiveAllocation, Curves, allocate, leading_votes, measure_curves
 from srm_utils.inference.chain_of_thought import ANSWER_TRIGGER, Prompting
 from srm_utils.inference.solver import Budget

@@ -13,11 +13,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from srm_utils.collection.cli import app
+from srm_utils.cli.main import app
 from srm_utils.models import load_model
 from srm_utils.tasks import get_task
-from srm_utils.tasks.chain import ChainTask
 from srm_utils.tasks.problem import Grade
+from srm_utils.tasks.worlds.chain import ChainTask
 from srm_utils.training import methods, supervised
 from srm_utils.training.methods import METHODS, Outcome, Request, train
 
@@ -175,7 +175,7 @@ def test_two_processes_train_what_one_does(model, tmp_path, root) -> None:
     together = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
     options = ["--model", model, "--steps", "3", "--batch-size", "4", "--difficulty", "1", "--device", "cpu"]
     options += ["--out", str(tmp_path / "two")]
-    command = [sys.executable, *together, "-m", "srm_utils.collection.cli", "train", "supervised", *options]
+    command = [sys.executable, *together, "-m", "srm_utils.cli.main", "train", "supervised", *options]
     environment = {**os.environ, "PYTHONPATH": str(root), "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
+from srm_utils.experiments import bench_training as bench
+from srm_utils.experiments.bench_training import GENERATE, MIXED, OURS, Work, bench_training, gradient_gap
 from srm_utils.tasks import get_task
-from srm_utils.training import bench
-from srm_utils.training.bench import GENERATE, MIXED, OURS, Work, bench_training, gradient_gap
 
 TASK = get_task("chain")
 
@@ -59,7 +59,7 @@ def test_gradients_are_trls_and_another_loss_would_be_noticed(measured, model, t
 
 
 def test_the_command_prints_it(monkeypatch, measured) -> None:
-    from srm_utils.collection.cli import app
+    from srm_utils.cli.main import app
 
     asked: dict = {}
 

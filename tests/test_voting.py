@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from srm_utils.evaluation.statistics import best_of_n_at_k, majority_at_k, vote_at_k
+from srm_utils.evaluation.subsampling import best_of_n_at_k, majority_at_k, vote_at_k
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.voting import (
     AdaptiveConsistency,

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srm_utils.tasks.countdown import (
+from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, Problem, Task, split_of
+from srm_utils.tasks.worlds.countdown import (
     MAX_NUMBER,
     MAX_RESULT,
     MIN_TARGET,
@@ -24,9 +25,8 @@ from srm_utils.tasks.countdown import (
     random_play_value,
     state_value,
 )
-from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, Problem, Task, split_of
-from srm_utils.tasks.sorting import SortingTask, merge_prompt, merge_solution, score, sort_prompt, split_prompt
-from srm_utils.tasks.sudoku import GRIDS, SudokuTask, show, violations
+from srm_utils.tasks.worlds.sorting import SortingTask, merge_prompt, merge_solution, score, sort_prompt, split_prompt
+from srm_utils.tasks.worlds.sudoku import GRIDS, SudokuTask, show, violations
 
 TASKS: list[Task] = [CountdownTask(), SudokuTask(), SortingTask(), SortingTask("merge"), SortingTask("split")]
 STEPPED = [CountdownTask(), SudokuTask(), SortingTask()]

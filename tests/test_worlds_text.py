@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from srm_utils.tasks.deduction import ATTRIBUTES, DeductionTask, SplitEvidenceTask
-from srm_utils.tasks.large_numbers import LargeNumbersTask
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, split_of
 from srm_utils.tasks.words import NAMES
+from srm_utils.tasks.worlds.deduction import ATTRIBUTES, DeductionTask, SplitEvidenceTask
+from srm_utils.tasks.worlds.large_numbers import LargeNumbersTask
 
 WORLDS = (DeductionTask(), SplitEvidenceTask(), LargeNumbersTask(), LargeNumbersTask(operations=2))
 each_world = pytest.mark.parametrize("task", WORLDS, ids=["deduction", "split-evidence", "large", "large-2"])
@@ -246,7 +246,7 @@ def test_a_rule_about_one_person_does_not_hold_for_another():
 @pytest.mark.parametrize("task", DEDUCTIONS, ids=lambda task: task.name)
 def test_deduction_canonical_forms_do_not_change_with_names(task, monkeypatch):
     before = [task.draw(Random(seed), 3) for seed in range(30)]
-    monkeypatch.setattr("srm_utils.tasks.deduction.NAMES", NAMES[::-1])
+    monkeypatch.setattr("srm_utils.tasks.worlds.deduction.NAMES", NAMES[::-1])
     after = [task.draw(Random(seed), 3) for seed in range(30)]
     assert [p.canonical for p in before] == [p.canonical for p in after]
     assert all(a.question != b.question for a, b in zip(before, after, strict=True))

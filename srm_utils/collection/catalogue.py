@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from srm_utils.collection.profiles import nearest
+from srm_utils.literature.sources import notebooks_dir
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +35,6 @@ class Notebook:
     memory: dict[str, float] = field(default_factory=dict)
     parameters: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
-
-
-def notebooks_dir() -> Path:
-    """The folder of the collection's notebooks: the checkout's, or the copy an installed package carries."""
-    package = Path(__file__).resolve().parents[1]
-    checkout = package.parent
-    if (checkout / "pyproject.toml").is_file() and (checkout / "notebooks").is_dir():
-        return checkout / "notebooks"
-    return package / "_notebooks"
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -182,7 +182,7 @@ def _beside(notebook: Notebook, used: set[str], words: frozenset[str]) -> list[P
     """The records of the notebook's study, and files of the collection that its own cells name."""
     root = notebook.path.parents[len(Path(notebook.name).parts) - 1]
     found = {root / word for word in words if re.fullmatch(r"[\w./-]+\.\w+", word)} - {root / "claims.yaml"}
-    if f"{ROOT}.collection.study" in used:
+    if f"{ROOT}.experiments.study" in used:
         found.add(notebook.path.with_name(f"{notebook.path.name.split('_')[0]}_study.parquet"))
     return sorted(path for path in found if path.is_file())
 

@@ -20,6 +20,9 @@ from srm_utils.models.resolve import bundled_models, model_names
 
 #: The fields of a profile that name a model.
 ROLES = ("base", "instruct", "dialogue", "teacher", "small", "large")
+
+#: The profile whose outputs are committed.
+PUBLISHED = "cpu"
 #: The roles that a model given as `PROFILE:MODEL` takes.
 REPLACED = ("base", "instruct", "dialogue")
 

@@ -7,12 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from srm_utils.collection import runner
 from srm_utils.collection.catalogue import cell_source, notebooks_dir, read_json
 from srm_utils.collection.execute import write_text
-
-#: The profile whose outputs are committed.
-PUBLISHED = "cpu"
+from srm_utils.collection.profiles import PUBLISHED
+from srm_utils.collection.run_folder import read_statuses
 
 
 def source_hash(nb: dict[str, Any]) -> str:
@@ -65,7 +63,7 @@ def publish(run: Path, notebooks: Path | None = None) -> list[str]:
     root = notebooks or notebooks_dir()
     about = json.loads((run / "run.json").read_text())
     done = []
-    for status in runner.read_statuses(run):
+    for status in read_statuses(run):
         if status.state != "completed":
             continue
         executed, target = read_json(run / f"{status.label}.ipynb"), root / f"{status.label}.ipynb"

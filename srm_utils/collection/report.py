@@ -15,7 +15,8 @@ from urllib.parse import quote
 from srm_utils.collection.catalogue import notebooks_dir
 from srm_utils.collection.display import clock
 from srm_utils.collection.execute import Status, write_text
-from srm_utils.collection.publish import PUBLISHED
+from srm_utils.collection.profiles import PUBLISHED
+from srm_utils.collection.run_folder import read_statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,6 @@ def write_report(folder: Path, beside: Agreement | None = None) -> Path:
     Raises FileNotFoundError when `folder` holds no run.
     """
     from jinja2 import Environment
-
-    from srm_utils.collection.runner import read_statuses
 
     if not (folder / "run.json").is_file():
         raise FileNotFoundError(f"{folder} is not a run; start one with `srm run`.")

@@ -10,29 +10,24 @@ from __future__ import annotations
 import ast
 import contextlib
 import glob
-import hashlib
 import json
-import os
 import platform
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import srm_utils
 from srm_utils.collection.catalogue import Notebook, find, read_catalogue
-from srm_utils.collection.execute import Job, Status, disk_sentence, execute, export_html, write_text
+from srm_utils.collection.dispatch import dispatch
+from srm_utils.collection.execute import Job, Status, write_text
 from srm_utils.collection.fingerprint import job_key
 from srm_utils.collection.profiles import from_here, get_profile, nearest
-
-if TYPE_CHECKING:
-    from srm_utils.collection.report import Agreement
+from srm_utils.collection.report import Agreement, agreement, write_report
+from srm_utils.collection.run_folder import collect, latest_run, read_statuses
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +45,6 @@ class Run:
     def failures(self) -> tuple[Status, ...]:
         """The notebooks that did not complete."""
         return tuple(s for s in self.statuses if s.state != "completed")
-
-
-@cache
-def code_version() -> str:
-    """A hash of the installed package, byte by byte, by which workers on other machines are held to the same one.
-
-    >>> len(code_version())
-    32
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    package = Path(srm_utils.__file__).resolve().parent
-    for path in sorted(package.rglob("*")):
-        parts = path.relative_to(package).parts
-        if path.is_file() and "__pycache__" not in parts and parts[0] != "_notebooks":
-            digest.update("/".join(parts).encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def parse_parameter(notebook: Notebook, name: str, value: Any) -> Any:
@@ -123,20 +101,6 @@ def commit() -> str | None:
     return None
 
 
-def latest_run(out: Path) -> Path:
-    """The newest run's folder in `out`. Raises FileNotFoundError when there is none."""
-    runs = [p.parent for p in out.glob("*/run.json")]
-    if not runs:
-        raise FileNotFoundError(f"There is no run in {out}; start one with `srm run`.")
-    return max(runs, key=lambda folder: json.loads((folder / "run.json").read_text())["created"])
-
-
-def read_statuses(folder: Path) -> list[Status]:
-    """How the notebooks of a run ended, by label."""
-    found = [Status(**json.loads(p.read_text())) for p in (folder / "status").rglob("*.json")]
-    return sorted(found, key=lambda s: (s.label.count("/"), s.label))
-
-
 def expected_seconds(notebook: Notebook, profile: str, out: Path) -> float | None:
     """How long a notebook should take: as in the last run with this profile, else as it states itself."""
     past = []
@@ -188,63 +152,6 @@ def plan(
                 )
             )
     return jobs
-
-
-@contextlib.contextmanager
-def connect(jobs: int, scheduler: str | None) -> Iterator[Any]:
-    """A dask client: on the scheduler at an address, else on `jobs` worker processes of our own."""
-    import logging
-
-    import dask
-    from distributed import Client, LocalCluster
-
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="15s", set_as_default=False)
-        except (OSError, ValueError):
-            raise RuntimeError(
-                f"No dask scheduler answers at {scheduler}; "
-                "start one with `dask scheduler` and give the address it prints."
-            ) from None
-        with client:
-            yield client
-        return
-    quiet = {
-        # A notebook that took its worker down once is not given another: it failed, and only it.
-        "distributed.scheduler.allowed-failures": 0,
-        "distributed.worker.memory.terminate": False,
-        # It would look a hundred times a second at what the worker does, on the core that the kernel computes on.
-        "distributed.worker.profile.enabled": False,
-        "distributed.comm.timeouts.connect": "60s",
-    }
-    with tempfile.TemporaryDirectory(prefix="srm", ignore_cleanup_errors=True) as scratch, dask.config.set(quiet):
-        cluster = LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            memory_limit=0,
-            # Any free port, seen from this machine only: without an address it takes 8787, or warns.
-            dashboard_address="127.0.0.1:0",
-            local_directory=scratch,
-            silence_logs=logging.CRITICAL,
-        )
-        with cluster, Client(cluster, set_as_default=False) as client:
-            client.register_plugin(_deaf_to_interrupts())
-            yield client
-
-
-def _deaf_to_interrupts() -> Any:
-    from distributed import WorkerPlugin
-
-    class DeafToInterrupts(WorkerPlugin):
-        """Ctrl-C reaches every process of the terminal; the runner alone answers it and stops the workers in order."""
-
-        def setup(self, worker: Any) -> None:
-            import signal
-
-            with contextlib.suppress(ValueError):
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    return DeafToInterrupts()
 
 
 def run(
@@ -319,12 +226,10 @@ def run(
     kept = [before[j.label] for j in planned if _finished(j, before.get(j.label))]
     labels = {s.label for s in kept}
     todo = [j for j in planned if j.label not in labels]
-    done, interrupted = _dispatch(todo, at_once, scheduler) if todo else ([], False)
+    done, interrupted = dispatch(todo, at_once, scheduler) if todo else ([], False)
     statuses = {s.label: s for s in (*kept, *done)}
     ended = Run(folder, tuple(statuses[j.label] for j in planned if j.label in statuses), len(kept), interrupted)
     collect(folder, ended.statuses)
-    from srm_utils.collection.report import agreement, write_report
-
     beside = agreement(folder)
     write_report(folder, beside)
     return replace(ended, agreement=beside)
@@ -351,141 +256,3 @@ def _from_here(profile: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def _finished(job: Job, status: Status | None) -> bool:
     """Whether a job need not run again: it completed, from the same source, parameters and package."""
     return status is not None and status.state == "completed" and status.key == job.key and job.output.is_file()
-
-
-def _dispatch(jobs: Sequence[Job], at_once: int, scheduler: str | None) -> tuple[list[Status], bool]:
-    """Run jobs, longest first; returns how each ended and whether Ctrl-C ended them."""
-    from srm_utils.collection.display import Display
-
-    folder = Path(jobs[0].folder)
-    for job in jobs:
-        # What ran from other sources says nothing any more; its output stays until the job begins again.
-        (folder / "status" / f"{job.label}.json").unlink(missing_ok=True)
-    jobs[0].stop.unlink(missing_ok=True)
-    waiting = sorted(jobs, key=lambda j: -(j.expected or 0.0))
-    running: dict[Any, Job] = {}
-    done: list[Status] = []
-    interrupted = False
-    at_once = min(at_once, len(jobs))
-    with Display(jobs, at_once) as display, connect(at_once, scheduler) as client:
-        if scheduler is not None:
-            _check_workers(client, jobs[0])
-        give_up = float("inf")
-        while running or (waiting and not interrupted):
-            try:
-                # Workers of a scheduler that this run did not start may come and go.
-                slots = sum(client.nthreads().values()) if scheduler is not None else at_once
-                display.at_once = max(1, slots)
-                while waiting and not interrupted and len(running) < slots:
-                    job = waiting.pop(0)
-                    for stale in (job.output, job.html, job.progress):
-                        stale.unlink(missing_ok=True)
-                    running[client.submit(execute, job, key=f"srm-{job.key}-{time.time_ns()}", pure=False)] = job
-                    display.begin(job)
-                for future in [f for f in running if f.done()]:
-                    status = _outcome(future, running.pop(future))
-                    # A result that dask still holds is computed again when the worker that holds it dies.
-                    future.release()
-                    done.append(_record(status, folder))
-                    display.end(status)
-                display.update(running.values())
-                if time.monotonic() > give_up:
-                    raise KeyboardInterrupt
-                time.sleep(0.25)
-            except KeyboardInterrupt:
-                if interrupted:
-                    # The second Ctrl-C, or a kernel that would not stop: leave it, and say so.
-                    why = "It was interrupted; run again with --resume."
-                    done += [_record(_lost(j, "interrupted", why), folder) for j in running.values()]
-                    break
-                interrupted = True
-                give_up = time.monotonic() + 20
-                jobs[0].stop.parent.mkdir(parents=True, exist_ok=True)
-                jobs[0].stop.touch()
-                display.say("Stopping: keeping what is finished and the partial outputs …")
-    jobs[0].stop.unlink(missing_ok=True)
-    return done, interrupted
-
-
-def _check_workers(client: Any, job: Job) -> None:
-    """Raise RuntimeError when a scheduler has no worker, or workers without our package or our folders."""
-    try:
-        client.wait_for_workers(1, timeout=30)
-        seen = client.run(os.path.isfile, str(Path(job.folder) / "run.json"))
-        versions = set(client.run(code_version).values())
-    except TimeoutError:
-        raise RuntimeError("The scheduler has no workers; start some with `dask worker ADDRESS`.") from None
-    except ImportError as error:
-        raise RuntimeError(f"A worker cannot import {error.name}; start it where this package is installed.") from None
-    if not all(seen.values()):
-        blind = next(w for w, ok in seen.items() if not ok)
-        raise RuntimeError(f"The worker {blind} cannot see {job.folder}; give a shared folder with --out.")
-    if versions != {code_version()}:
-        raise RuntimeError("A worker has another version of this package; install the same one on every machine.")
-
-
-def _lost(job: Job, state: Any, error: str) -> Status:
-    """The status of a job whose worker can no longer tell: as far as its last progress report says."""
-    cell, cells = 0, 0
-    with contextlib.suppress(OSError, ValueError):
-        progress = json.loads(job.progress.read_text())
-        cell, cells = progress["cell"], progress["cells"]
-    if job.output.is_file():
-        with contextlib.suppress(OSError):
-            export_html(job.output, job.html)
-    return Status(job.notebook, job.label, state, job.key, job.parameters, cell, cells, error=error)
-
-
-def _outcome(future: Any, job: Job) -> Status:
-    """What a finished future says of its job."""
-    if future.status == "finished":
-        return future.result()
-    from distributed import KilledWorker
-
-    error = future.exception() if future.status == "error" else None
-    if error is None or isinstance(error, KilledWorker):
-        return _lost(job, "failed", "Its worker process died, as it does when it is killed; run again with --resume.")
-    return _lost(job, "failed", f"Its worker could not run it: {type(error).__name__}: {str(error).splitlines()[0]}")
-
-
-def _record(status: Status, folder: Path) -> Status:
-    """Write how a job ended. On a full disk the status itself says so, and the run goes on."""
-    try:
-        write_text(folder / "status" / f"{status.label}.json", status.to_json())
-    except OSError as error:
-        return Status(status.notebook, status.label, "failed", status.key, error=disk_sentence(error))
-    return status
-
-
-def collect(folder: Path, statuses: Sequence[Status]) -> list[dict[str, Any]]:
-    """Gather what the completed notebooks measured into `records.jsonl` and `results.parquet`; returns the records.
-
-    A batch over seeds adds one verdict over them for each claim on seeds (`over_seeds`), under the notebook's name.
-    """
-    from srm_utils.collection.seeds import over_seeds
-    from srm_utils.evaluation.claims import Claim
-    from srm_utils.evaluation.results import Result, read_results
-
-    header = json.loads((folder / "run.json").read_text())
-    origin = {"run": header["id"], "version": header["version"], "commit": header["commit"]}
-    origin |= {"command": header["command"], "machine": json.dumps(header["machine"])}
-    measured: list[tuple[str, Result]] = []
-    for status in statuses:
-        if status.state != "completed":
-            continue
-        measured += [(status.label, result) for result in read_results(folder / f"{status.label}.ipynb")]
-    if header["settings"]["seeds"] > 1:
-        pooled = over_seeds((result for _, result in measured), [Claim(**claim) for claim in header.get("claims", [])])
-        measured += [(result.notebook, result) for result in pooled]
-    records = [origin | {"label": label} | result.to_record() for label, result in measured]
-    write_text(folder / "records.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-    table = folder / "results.parquet"
-    table.unlink(missing_ok=True)
-    if measured:
-        import pandas
-
-        part = folder / ".results.parquet.part"
-        rows = [origin | {"label": label} | result.to_row() for label, result in measured]
-        pandas.DataFrame(rows).to_parquet(part, index=False)
-        os.replace(part, table)
-    return records

@@ -11,7 +11,8 @@ import yaml
 from numpy.typing import ArrayLike
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 
-from srm_utils.evaluation.statistics import Estimate, Measurement, detectable_from, holm, paired, seed_paired
+from srm_utils.evaluation.planning import detectable_from, holm
+from srm_utils.evaluation.statistics import Estimate, Measurement, paired, seed_paired
 
 ClaimType = Literal["superiority", "non-inferiority", "equivalence", "trend"]
 Scope = Literal["mechanism", "effect", "transfer"]

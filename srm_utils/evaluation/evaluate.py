@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from srm_utils.evaluation import statistics
+from srm_utils.evaluation import statistics, subsampling
 from srm_utils.evaluation.statistics import Estimate, Floats
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.problem import Grade, Problem, Task
@@ -99,7 +99,7 @@ class Evaluation:
 
     def passk_scores(self, k: int) -> Floats:
         """Unbiased pass@k of each problem (chen2021evaluating, equation 1)."""
-        return statistics.pass_at_k(self.samples, self.correct.sum(1), k)
+        return subsampling.pass_at_k(self.samples, self.correct.sum(1), k)
 
     def passk(self, k: int, level: float = 0.95) -> Estimate:
         """Coverage: the chance that k samples hold a correct one."""
@@ -111,10 +111,10 @@ class Evaluation:
         Exact without weights; with `weights` of shape (problems, samples), by seeded subsets.
         """
         if weights is None:
-            rows = [statistics.majority_at_k(a, c, k) for a, c in zip(self.answers, self.correct, strict=True)]
+            rows = [subsampling.majority_at_k(a, c, k) for a, c in zip(self.answers, self.correct, strict=True)]
         else:
             w = self._per_sample(weights, "weights")
-            rows = [statistics.vote_at_k(a, c, v, k) for a, c, v in zip(self.answers, self.correct, w, strict=True)]
+            rows = [subsampling.vote_at_k(a, c, v, k) for a, c, v in zip(self.answers, self.correct, w, strict=True)]
         return np.array(rows, dtype=float)
 
     def majority(self, k: int, weights: ArrayLike | None = None, level: float = 0.95) -> Estimate:
@@ -124,7 +124,7 @@ class Evaluation:
     def best_of_scores(self, k: int, scores: ArrayLike) -> Floats:
         """Expected correctness, problem by problem, of the top-scored of k samples; exact."""
         per_sample = self._per_sample(scores, "scores")
-        rows = [statistics.best_of_n_at_k(s, c, k) for s, c in zip(per_sample, self.correct, strict=True)]
+        rows = [subsampling.best_of_n_at_k(s, c, k) for s, c in zip(per_sample, self.correct, strict=True)]
         return np.array(rows, dtype=float)
 
     def best_of(self, k: int, scores: ArrayLike, level: float = 0.95) -> Estimate:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,11 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-Objects = NDArray[np.object_]
 Relation = Literal["better", "worse", "not distinguishable"]
-
-#: Up to this many samples a binomial coefficient fits a float64, and votes are counted exactly.
-EXACT_SAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +88,7 @@ def mean_score(scores: ArrayLike, samples: int = 1, level: float = 0.95) -> Esti
     >>> str(mean_score([1, 1, 1, 1, 1, 1, 1, 1, 1, 1]))
     '1.00 [0.72, 1.00]'
     """
-    x = _vector(scores)
+    x = vector(scores)
     if x.min() < 0 or x.max() > 1:
         raise ValueError("Scores must lie between 0 and 1; use `mean_interval` for other quantities.")
     n, p = len(x), float(x.mean())
@@ -114,7 +110,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, bounds: tuple[float, f
     >>> str(mean_interval([1.0, 2.0, 3.0])), str(mean_interval([0.5] * 20, bounds=(0, 1)))
     ('2.00 [-0.48, 4.48]', '0.50 [0.43, 0.57]')
     """
-    x = _vector(values)
+    x = vector(values)
     if len(x) < 2:
         raise ValueError("A t-interval needs at least two values; measure more problems or seeds.")
     if _agree(x):
@@ -133,7 +129,7 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[object], level: float =
     >>> clustered_mean([1, 0, 1, 1], ["a", "a", "b", "b"]).n
     2
     """
-    x = _vector(values)
+    x = vector(values)
     names, member = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     groups = len(names)
     if len(member) != len(x):
@@ -148,133 +144,6 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[object], level: float =
     return Estimate(float(x.mean()), float(x.mean()) - half, float(x.mean()) + half, groups, level)
 
 
-# ---- many samples, fewer used: exact subsampling --------------------------------------------------
-
-
-def pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> Floats:
-    """Unbiased chance that k of n samples hold a correct one, when c of n are correct.
-
-    chen2021evaluating, equation 1: 1 - C(n-c, k) / C(n, k). Arguments broadcast.
-
-    >>> round(float(pass_at_k(5, 1, 2)), 12)
-    0.4
-    """
-    _check_k(n, k)
-    return np.clip(1 - scipy.stats.hypergeom.pmf(0, n, c, k), 0, 1)
-
-
-def majority_at_k(answers: Sequence[str | None] | Objects, correct: Sequence[bool] | Bools, k: ArrayLike) -> Floats:
-    """Expected correctness of the plurality vote of k of the n samples of ONE problem; shape of `k`.
-
-    wang2022selfconsistency's majority vote, averaged over all C(n, k) subsets without replacement.
-    Exact up to 1000 samples: subsets are counted by the answers they hold (a multivariate
-    hypergeometric sum, done by polynomial products), not drawn. Beyond that, 2000 seeded subsets.
-    Ties are broken uniformly; None (unparsable) casts no vote; no vote at all is wrong.
-
-    >>> majority_at_k(["4", "4", "5"], [True, True, False], [1, 2, 3]).round(3).tolist()
-    [0.667, 0.667, 1.0]
-    """
-    n = len(answers)
-    _check_k(n, k)
-    if n > EXACT_SAMPLES:
-        return vote_at_k(answers, correct, np.ones(n), k)
-    _, counts, right = _tally(answers, correct)
-    top = int(np.max(k))
-    total = np.zeros(top + 1)  # total[k]: share of the 2^n subsets that have size k and vote right
-    for j in np.flatnonzero(right):
-        for votes in range(1, min(int(counts[j]), top) + 1):
-            total += right[j] * _winning_subsets(counts, int(j), votes, n, top)
-    return np.clip((total / _coins(n)[: top + 1])[np.asarray(k)], 0, 1)
-
-
-@lru_cache(maxsize=EXACT_SAMPLES + 1)
-def _coins(m: int) -> Floats:
-    """C(m, s) / 2^m for s = 0..m: the shares of the subsets of m samples by size."""
-    return np.asarray(scipy.stats.binom.pmf(np.arange(m + 1), m, 0.5))
-
-
-def _winning_subsets(counts: NDArray[np.int64], j: int, votes: int, n: int, top: int) -> Floats:
-    """Share of subsets, by size, in which answer j has exactly `votes` and wins (ties shared).
-
-    A group of m samples is the polynomial sum_s C(m, s) x^s / 2^m; the power of x counts samples
-    taken. Rows of `ways` are the number of rivals tied with j.
-    """
-    others = np.delete(counts, j)
-    rivals = others[others >= votes]
-    # Every group too small to reach `votes`, and every abstention, is free: one polynomial for all.
-    free = n - int(counts[j]) - int(rivals.sum())
-    ways = np.zeros((len(rivals) + 1, top + 1))
-    room = min(free, top - votes) + 1
-    ways[0, votes : votes + room] = _coins(int(counts[j]))[votes] * _coins(free)[:room]
-    for m in rivals:
-        shares = _coins(int(m))
-        grown = np.zeros_like(ways)
-        for s in range(votes):
-            grown[:, s:] += shares[s] * ways[:, : top + 1 - s]
-        grown[1:, votes:] += shares[votes] * ways[:-1, : top + 1 - votes]
-        ways = grown
-    return np.asarray((ways / np.arange(1, len(rivals) + 2)[:, None]).sum(0))
-
-
-def vote_at_k(
-    answers: Sequence[str | None] | Objects,
-    correct: Sequence[bool] | Bools,
-    weights: ArrayLike,
-    k: ArrayLike,
-    subsets: int = 2000,
-    seed: int = 0,
-) -> Floats:
-    """Expected correctness of a weighted vote of k of the n samples of ONE problem; shape of `k`.
-
-    Sums of weights have no exact count, so `subsets` seeded random subsets stand for all of them;
-    the same random orders serve every k. Ties, None and no vote as in `majority_at_k`.
-
-    >>> float(vote_at_k(["4", "5", "5"], [True, False, False], [3.0, 1.0, 1.0], 3))
-    1.0
-    """
-    n = len(answers)
-    _check_k(n, k)
-    weight = _vector(weights)
-    if len(weight) != n or (weight < 0).any():
-        raise ValueError(f"A weighted vote needs one weight of at least 0 for each of the {n} samples.")
-    labels, _, right = _tally(answers, correct)
-    if not labels:
-        return np.zeros(np.shape(k))
-    ballots = np.zeros((n, len(labels)))
-    for i, answer in enumerate(answers):
-        if answer is not None:
-            ballots[i, labels.index(answer)] = weight[i]
-    rank = np.random.default_rng(seed).random((subsets, n)).argsort(1).argsort(1)
-
-    def expected(size: int) -> float:
-        sums = (rank < size) @ ballots
-        best = sums.max(1, keepdims=True)
-        winners = (sums >= best * (1 - 1e-12)) & (best > 0)
-        return float(np.mean((winners @ right) / np.maximum(winners.sum(1), 1)))
-
-    return np.vectorize(expected, otypes=[float])(np.asarray(k))
-
-
-def best_of_n_at_k(scores: ArrayLike, correct: ArrayLike, k: ArrayLike) -> Floats:
-    """Expected correctness of the top-scored of k of the n samples of ONE problem; shape of `k`.
-
-    Exact over all subsets: P(the top has rank <= r) = C(r, k) / C(n, k). Equal scores share.
-
-    >>> best_of_n_at_k([0.1, 0.9, 0.5], [1, 0, 1], [1, 2]).round(3).tolist()
-    [0.667, 0.333]
-    """
-    score, right = _vector(scores), _vector(correct)
-    n = len(score)
-    _check_k(n, k)
-    if len(right) != n:
-        raise ValueError(f"There are {n} scores but {len(right)} grades; give one of each per sample.")
-    _, level, sizes = np.unique(score, return_inverse=True, return_counts=True)
-    share = np.bincount(level, weights=right) / sizes
-    size = np.asarray(k)[..., None]
-    reached = scipy.stats.hypergeom.pmf(size, n, sizes.cumsum(), size)
-    return np.clip(np.diff(reached, prepend=0.0, axis=-1) @ share, 0, 1)
-
-
 # ---- two methods on the same problems -------------------------------------------------------------
 
 
@@ -287,7 +156,7 @@ def paired(differences: ArrayLike) -> Measurement:
     >>> str(paired([1, 0, 0, 1, 0, 0, 1, -1, 0, 1]).interval(0.95))
     '0.30 [-0.16, 0.66]'
     """
-    x = _vector(differences)
+    x = vector(differences)
     if np.abs(x).max() > 1:
         raise ValueError("Per-problem differences of scores must lie in [-1, 1]; use `unbounded` for others.")
     n, value = len(x), float(x.mean())
@@ -309,7 +178,7 @@ def unbounded(differences: ArrayLike) -> Measurement:
     >>> str(unbounded([10.0, 12.0, 14.0, 12.0]).interval(0.95))
     '12.00 [9.40, 14.60]'
     """
-    return Measurement(partial(mean_interval, _vector(differences)), "problem")
+    return Measurement(partial(mean_interval, vector(differences)), "problem")
 
 
 def seed_paired(differences: ArrayLike, bounds: tuple[float, float] | None = None) -> Measurement:
@@ -320,7 +189,7 @@ def seed_paired(differences: ArrayLike, bounds: tuple[float, float] | None = Non
     >>> str(seed_paired([0.10, 0.12, 0.08, 0.11, 0.09]).interval(0.95))
     '0.10 [0.08, 0.12]'
     """
-    return Measurement(partial(mean_interval, _vector(differences), bounds=bounds), "seed")
+    return Measurement(partial(mean_interval, vector(differences), bounds=bounds), "seed")
 
 
 def slope(x: ArrayLike, differences: ArrayLike) -> Measurement:
@@ -333,7 +202,7 @@ def slope(x: ArrayLike, differences: ArrayLike) -> Measurement:
     """
     import statsmodels.api as sm
 
-    level_of, y = _vector(x), _vector(differences)
+    level_of, y = vector(x), vector(differences)
     if len(level_of) != len(y) or len(y) < 3 or np.ptp(level_of) == 0:
         raise ValueError("A trend needs one x per difference, three of them or more, and x at two values at least.")
     fit = sm.OLS(y, sm.add_constant(level_of)).fit(cov_type="HC3", use_t=True)
@@ -369,7 +238,7 @@ def equal_cost(
     >>> equal_cost([1, 1, 0, 1], [2.0] * 4, [[0, 1, 0, 0], [1, 1, 0, 0]], [[1.0] * 4, [3.0] * 4]).interval(0.95).value
     0.375
     """
-    score, cost = _vector(treatment), _vector(treatment_cost)
+    score, cost = vector(treatment), vector(treatment_cost)
     curve, curve_cost = np.atleast_2d(np.asarray(control, float)), np.atleast_2d(np.asarray(control_cost, float))
     n = len(score)
     if len(cost) != n or curve.shape != curve_cost.shape or curve.shape[1] != n:
@@ -418,7 +287,7 @@ def _bootstrap(effect: Callable[[Floats], Floats], n: int, resamples: int, seed:
     return np.concatenate([effect(rng.multinomial(n, np.full(n, 1 / n), size=b) / n) for b in batches])
 
 
-# ---- many claims, and planning --------------------------------------------------------------------
+# ---- all pairs of many methods ---------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -477,80 +346,6 @@ def paired_matrix(
     return PairedMatrix(names, difference, np.clip(low, -1, 1), np.clip(high, -1, 1), level)
 
 
-def holm(p_values: ArrayLike, alpha: float = 0.05) -> tuple[Bools, Floats, Floats]:
-    """Holm's step-down over a family: which are rejected, adjusted p-values, and the confidence
-    level of each interval, such that an interval leaves its margin exactly when Holm rejects.
-
-    With m hypotheses, the i-th rejected (from the smallest p) has level 1 - alpha / (m - i + 1),
-    all that are not rejected share 1 - alpha / (m - rejected). The chance of any wrong rejection
-    in the family is at most alpha; every interval alone has at least level 1 - alpha. (Intervals
-    that must all cover at once, wherever the truth lies, need 1 - alpha / m.)
-
-    >>> rejected, adjusted, levels = holm([0.01, 0.04, 0.30])
-    >>> rejected.tolist(), adjusted.round(3).tolist(), levels.round(3).tolist()
-    ([True, False, False], [0.03, 0.08, 0.3], [0.983, 0.975, 0.975])
-    """
-    from statsmodels.stats.multitest import multipletests
-
-    p = _vector(p_values)
-    rejected, adjusted, *_ = multipletests(p, alpha=alpha, method="holm")
-    m, done = len(p), int(rejected.sum())
-    levels = np.full(m, 1 - alpha / max(m - done, 1))
-    order = np.argsort(p, kind="stable")[:done]
-    levels[order] = 1 - alpha / (m - np.arange(done))
-    return rejected, adjusted, levels
-
-
-def sample_size(effect: float, sd: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Problems (or seeds) needed to see a paired difference of `effect` beyond its margin.
-
-    `sd` is the standard deviation of the paired differences; for grades see `paired_sd`. Two-sided paired t-test
-    (miller2024error, section on power).
-
-    >>> sample_size(0.10, sd=0.5)
-    199
-    """
-    from statsmodels.stats.power import TTestPower
-
-    if effect <= 0 or sd <= 0:
-        raise ValueError(f"A sample size needs effect > 0 and sd > 0; it got {effect} and {sd}.")
-    return math.ceil(TTestPower().solve_power(effect / sd, alpha=alpha, power=power))
-
-
-def smallest_detectable(sd: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
-    """Smallest paired difference seen with the given power on n problems (or seeds).
-
-    >>> round(smallest_detectable(sd=0.5, n=199), 2)
-    0.1
-    """
-    from statsmodels.stats.power import TTestPower
-
-    if sd <= 0 or n < 2:
-        raise ValueError(f"A detectable effect needs sd > 0 and n >= 2; it got {sd} and {n}.")
-    return float(TTestPower().solve_power(None, nobs=n, alpha=alpha, power=power)) * sd
-
-
-def detectable_from(estimate: Estimate, power: float = 0.8) -> float:
-    """Smallest effect that a repeat with an interval of this width would see (normal approximation).
-
-    >>> round(detectable_from(Estimate(0.0, -0.098, 0.098, 100)), 2)
-    0.14
-    """
-    critical = float(scipy.stats.norm.ppf((1 + estimate.level) / 2))
-    return (estimate.high - estimate.low) / 2 * (1 + float(scipy.stats.norm.ppf(power)) / critical)
-
-
-def paired_sd(discordant: float, effect: float) -> float:
-    """Standard deviation of paired grades' differences when a share `discordant` of problems differ.
-
-    >>> round(paired_sd(discordant=0.26, effect=0.1), 2)
-    0.5
-    """
-    if not abs(effect) <= discordant <= 1:
-        raise ValueError(f"The discordant share must lie between |effect| and 1; it got {discordant} and {effect}.")
-    return math.sqrt(discordant - effect**2)
-
-
 # ---- values without spread ------------------------------------------------------------------------
 
 
@@ -582,29 +377,10 @@ def _equal_values(value: float, n: int, level: float, bounds: tuple[float, float
 # ---- shared checks --------------------------------------------------------------------------------
 
 
-def _vector(values: ArrayLike) -> Floats:
+def vector(values: ArrayLike) -> Floats:
     x = np.asarray(values, dtype=float)
     if x.ndim != 1 or not len(x):
         raise ValueError(f"One value per problem or seed is needed; it got an array of shape {x.shape}.")
     if np.isnan(x).any():
         raise ValueError("A value is not a number (NaN); drop that problem from both methods or measure it again.")
     return x
-
-
-def _check_k(n: ArrayLike, k: ArrayLike) -> None:
-    if (np.asarray(k) < 1).any() or (np.asarray(k) > np.asarray(n)).any():
-        raise ValueError(f"k must lie between 1 and the {np.min(n)} samples drawn, not {np.max(k)}.")
-
-
-def _tally(
-    answers: Sequence[str | None] | Objects, correct: Sequence[bool] | Bools
-) -> tuple[list[str], NDArray[np.int64], Floats]:
-    """Distinct answers, how many samples gave each, and each one's correctness."""
-    if len(answers) != len(correct):
-        raise ValueError(f"There are {len(answers)} answers but {len(correct)} grades; give one of each per sample.")
-    seen: dict[str, list[bool]] = {}
-    for answer, right in zip(answers, correct, strict=True):
-        if answer is not None:
-            seen.setdefault(answer, []).append(bool(right))
-    counts = np.array([len(v) for v in seen.values()], dtype=np.int64)
-    return list(seen), counts, np.array([np.mean(v) for v in seen.values()], dtype=float)

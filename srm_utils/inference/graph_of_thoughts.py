@@ -18,7 +18,7 @@ from srm_utils.inference.thoughts import Thought
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MEND, MERGE, SORT
 from srm_utils.tasks.problem import Problem, Prompt
-from srm_utils.tasks.sorting import SortingTask, score
+from srm_utils.tasks.worlds.sorting import SortingTask, score
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel

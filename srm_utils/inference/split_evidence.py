@@ -14,9 +14,9 @@ from srm_utils.inference.asking import ask
 from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Cost, group_cost
-from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.dialects import MESSAGE
 from srm_utils.tasks.problem import Problem
+from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel

@@ -19,8 +19,8 @@ from srm_utils.inference.solver import Attempt, Budget, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import group_cost
 from srm_utils.tasks.dialects import CALCULATOR, Dialect, in_dialect
-from srm_utils.tasks.graph import lookup_prompt, lookup_solution, lookup_table
 from srm_utils.tasks.problem import Problem, Prompt, Task
+from srm_utils.tasks.worlds.graph import lookup_prompt, lookup_solution, lookup_table
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel

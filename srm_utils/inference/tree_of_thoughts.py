@@ -26,9 +26,9 @@ from srm_utils.inference.thoughts import (
     write_out,
 )
 from srm_utils.sampling.completion import Cost
-from srm_utils.tasks.countdown import parse_state, state_value
 from srm_utils.tasks.dialects import COMPARE, STATE_VALUE, Dialect, steps_of
 from srm_utils.tasks.problem import Problem
+from srm_utils.tasks.worlds.countdown import parse_state, state_value
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel

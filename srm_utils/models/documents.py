@@ -16,9 +16,10 @@ from dataclasses import dataclass, replace
 from functools import cache
 from random import Random
 
-from srm_utils.tasks import countdown, get_task, prompts, sorting
+from srm_utils.tasks import get_task, prompts
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task, Templates, split_of
 from srm_utils.tasks.words import answer_sentence, slip
+from srm_utils.tasks.worlds import countdown, sorting
 
 Item = tuple[Prompt, str]
 
@@ -160,7 +161,7 @@ def check_sums(rng: Random) -> list[Item]:
     The question leaves their results out: what stands there is copied, and nobody computes it. Half of the errors are
     far from the truth; they are seen first, and from them the near ones are learnt, which alone teach nothing.
     """
-    from srm_utils.tasks.countdown import legal_moves
+    from srm_utils.tasks.worlds.countdown import legal_moves
 
     sums = []
     for _ in range(rng.randint(6, 14)):
@@ -334,8 +335,8 @@ def rewrite(task: Task, problem: Problem, rng: Random) -> Item:
 
 def state_value(task: Task, problem: Problem, rng: Random) -> Item:
     """Countdown: can the target still be reached from a state on the way?"""
-    from srm_utils.tasks.countdown import legal_moves, value_prompt
-    from srm_utils.tasks.countdown import state_value as solvable
+    from srm_utils.tasks.worlds.countdown import legal_moves, value_prompt
+    from srm_utils.tasks.worlds.countdown import state_value as solvable
 
     numbers, target = tuple(problem.facts["numbers"]), problem.facts["target"]
     for _ in range(rng.randint(0, len(numbers) - 2)):
@@ -345,8 +346,8 @@ def state_value(task: Task, problem: Problem, rng: Random) -> Item:
 
 def compare_moves(task: Task, problem: Problem, rng: Random) -> Item:
     """Countdown: which of two first moves still leads to the target?"""
-    from srm_utils.tasks.countdown import legal_moves
-    from srm_utils.tasks.countdown import state_value as solvable
+    from srm_utils.tasks.worlds.countdown import legal_moves
+    from srm_utils.tasks.worlds.countdown import state_value as solvable
 
     target = problem.facts["target"]
     kinds: dict[bool, list[str]] = {True: [], False: []}
@@ -362,14 +363,14 @@ def compare_moves(task: Task, problem: Problem, rng: Random) -> Item:
 
 def look_up(task: Task, problem: Problem, rng: Random) -> Item:
     """Graph: ask a tool for every sentence that is needed, then compute."""
-    from srm_utils.tasks.graph import lookup_prompt, lookup_solution
+    from srm_utils.tasks.worlds.graph import lookup_prompt, lookup_solution
 
     return lookup_prompt(problem), lookup_solution(problem)
 
 
 def recall(task: Task, problem: Problem, rng: Random) -> Item:
     """Graph: say again what was told of some names, in the order asked: looking up and nothing else."""
-    from srm_utils.tasks.graph import lookup_table
+    from srm_utils.tasks.worlds.graph import lookup_table
 
     table = lookup_table(problem)
     names = rng.sample(list(table), min(len(table), rng.randint(2, 4)))
@@ -515,7 +516,7 @@ def think_longer(task: Task, problem: Problem, rng: Random) -> Item:
 
 def merge_lists(task: Task, problem: Problem, rng: Random) -> Item:
     """Sorting: merge two sorted lists (the aggregation of Graph of Thoughts)."""
-    from srm_utils.tasks.sorting import merge_prompt, merge_solution
+    from srm_utils.tasks.worlds.sorting import merge_prompt, merge_solution
 
     left, right = _halves(problem, rng)
     return merge_prompt(left, right), merge_solution(left, right)
@@ -523,7 +524,7 @@ def merge_lists(task: Task, problem: Problem, rng: Random) -> Item:
 
 def mend_lists(task: Task, problem: Problem, rng: Random) -> Item:
     """Sorting: mend a merge that went wrong (the refinement of Graph of Thoughts)."""
-    from srm_utils.tasks.sorting import mend_prompt, merge_solution, wrong_merge
+    from srm_utils.tasks.worlds.sorting import mend_prompt, merge_solution, wrong_merge
 
     left, right = _halves(problem, rng)
     return mend_prompt(left, right, wrong_merge(left, right, rng)), merge_solution(left, right)
@@ -531,7 +532,7 @@ def mend_lists(task: Task, problem: Problem, rng: Random) -> Item:
 
 def split_list(task: Task, problem: Problem, rng: Random) -> Item:
     """Sorting: cut a list in two (the generation step of Graph of Thoughts)."""
-    from srm_utils.tasks.sorting import SortingTask
+    from srm_utils.tasks.worlds.sorting import SortingTask
 
     split = SortingTask("split")
     drawn = _draw(split, rng)

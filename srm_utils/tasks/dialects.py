@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from srm_utils.tasks import plain_prompts as plain
 from srm_utils.tasks import prompts as family
-from srm_utils.tasks.countdown import value_prompt
-from srm_utils.tasks.deduction import SplitEvidenceTask
-from srm_utils.tasks.graph import lookup_prompt
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.replies import choice, critique, family_check, family_verdict, plain_check, verdict
-from srm_utils.tasks.sorting import mend_prompt, merge_prompt, sort_prompt
 from srm_utils.tasks.steps import plain_steps, steps_in
+from srm_utils.tasks.worlds.countdown import value_prompt
+from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
+from srm_utils.tasks.worlds.graph import lookup_prompt
+from srm_utils.tasks.worlds.sorting import mend_prompt, merge_prompt, sort_prompt
 
 Dialect = Literal["family", "instruct"]
 DIALECTS: tuple[Dialect, ...] = ("family", "instruct")

@@ -19,9 +19,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import SPLIT_BOUNDS
 from srm_utils.tasks.published import SOURCES, Source
-from srm_utils.tasks.registry import nearest
 from srm_utils.tasks.table import OWN_SHARES, SETTINGS, Shares, TableTask, split_settings
 from srm_utils.tasks.table_columns import Reading, find_columns, lookup, read_table
 from srm_utils.tasks.table_files import Row, form_of, is_missing, read_rows

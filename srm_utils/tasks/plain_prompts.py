@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from srm_utils.tasks.deduction import SplitEvidenceTask
-from srm_utils.tasks.graph import lookup_prompt
 from srm_utils.tasks.problem import ASK_FOR_ANSWER, PLAIN_INSTRUCTIONS, Problem, Prompt, Task
-from srm_utils.tasks.sorting import mend_prompt, merge_prompt, sort_prompt
+from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
+from srm_utils.tasks.worlds.graph import lookup_prompt
+from srm_utils.tasks.worlds.sorting import mend_prompt, merge_prompt, sort_prompt
 
 _STEP_BY_STEP = f"{PLAIN_INSTRUCTIONS['cot']} {ASK_FOR_ANSWER}"
 _YES_OR_NO = "Answer Yes or No."

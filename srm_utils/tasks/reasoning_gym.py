@@ -23,8 +23,8 @@ from random import Random
 from typing import Any
 
 from srm_utils.tasks.answers import NUMBER, VERBATIM
+from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Problem, Split, Task, Templates, split_of
-from srm_utils.tasks.registry import nearest
 from srm_utils.tasks.words import answer_sentence
 
 GSM = "gsm_symbolic"

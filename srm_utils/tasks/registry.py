@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from importlib import import_module
 from os import PathLike
 from pathlib import Path
 
+from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import Task
 
-#: name -> (module of this room, class). Imported on use, so that listing names stays quick.
+#: name -> (module of `worlds`, class). Imported on use, so that listing names stays quick.
 _WORLDS = {
     "chain": ("chain", "ChainTask"),
     "graph": ("graph", "GraphTask"),
@@ -90,7 +90,7 @@ def get_task(name: str, data: str | PathLike[str] | None = None) -> Task:
             f"jsonl:PATH, json:PATH or parquet:PATH."
         )
     module, cls = _WORLDS[name]
-    return getattr(import_module(f"srm_utils.tasks.{module}"), cls)()
+    return getattr(import_module(f"srm_utils.tasks.worlds.{module}"), cls)()
 
 
 def _meant(name: str) -> str:
@@ -102,16 +102,3 @@ def _meant(name: str) -> str:
         return f"hf:{name.lower()}"
     form = form_of(Path(name.partition("?")[0]))
     return f"{form}:{name}" if form else ""
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """The names most like a mistaken one, as the half sentence an error ends with.
-
-    >>> nearest("chian", ["chain", "graph"])
-    'did you mean chain'
-    """
-    known = list(names)
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    if near:
-        return f"did you mean {' or '.join(near)}"
-    return f"choose one of {', '.join(known)}"

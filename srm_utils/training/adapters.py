@@ -23,7 +23,7 @@ from srm_utils.models import Chat, load_model
 from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade, Problem, Task
-from srm_utils.tasks.stories import StoriesTask
+from srm_utils.tasks.worlds.stories import StoriesTask
 from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, group_normalised, train_policy_gradient
 from srm_utils.training.preference_optimization import PreferenceConfig, graded_pairs, train_preferences
 from srm_utils.training.supervised import Example, Method, SupervisedConfig, TrainedModel, write_json

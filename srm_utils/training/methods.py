@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks import get_task
+from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import INSTRUCTIONS, Problem, Prompt, Task
-from srm_utils.tasks.registry import nearest
 from srm_utils.training.annotation import Annotated, Filter, correct, examples, gold, sampled, sift
 from srm_utils.training.supervised import (
     BITS,

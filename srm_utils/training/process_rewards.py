@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from srm_utils.sampling.completion import Cost, group_cost
-from srm_utils.tasks.countdown import parse_state, state_value
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task
+from srm_utils.tasks.worlds.countdown import parse_state, state_value
 from srm_utils.training.checkpoint import TrainedModel, open_run
 from srm_utils.training.outcome_rewards import (
     Labelled,

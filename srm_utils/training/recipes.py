@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from srm_utils.tasks.registry import nearest
+from srm_utils.tasks.names import nearest
 from srm_utils.training.methods import METHODS, Outcome, Request, train
 
 #: Names of `METHODS`, in the order in which they train.

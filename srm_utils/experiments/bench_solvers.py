@@ -79,7 +79,7 @@ def standard_solvers() -> dict[str, tuple[Solver, Budget]]:
     from srm_utils.inference.tree_of_thoughts import BreadthFirst
     from srm_utils.inference.voting import AdaptiveConsistency, SelfConsistency
     from srm_utils.tasks import get_task
-    from srm_utils.tasks.sorting import SortingTask
+    from srm_utils.tasks.worlds.sorting import SortingTask
 
     chain, graph, countdown, large = map(get_task, ("chain", "graph", "countdown", "large-numbers"))
     solvers: tuple[tuple[Solver, int], ...] = (

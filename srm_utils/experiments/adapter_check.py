@@ -26,7 +26,7 @@ from srm_utils.inference.plain_english import PLAIN_ENGLISH, read_text
 from srm_utils.models import Chat, LanguageModel, load_model
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt, Task
-from srm_utils.tasks.stories import FIRST_NAMES, THINGS, StoriesTask
+from srm_utils.tasks.worlds.stories import FIRST_NAMES, THINGS, StoriesTask
 
 #: Sets of word problems, and how many tokens a solution may take.
 SETS = {"hf:multiarith": 128, "hf:addsub": 128, "hf:singleeq": 128, "hf:svamp": 128, "hf:gsm8k": 192}

@@ -120,7 +120,7 @@ def check_model(
     """
     import torch
 
-    from srm_utils.collection.adapter_check import check, gains, read
+    from srm_utils.experiments.adapter_check import check, gains, read
 
     torch.set_num_threads(threads)
     for name in names:

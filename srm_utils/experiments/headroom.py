@@ -21,7 +21,7 @@ from srm_utils.evaluation.evaluate import Evaluation, evaluate
 from srm_utils.evaluation.mistakes import mistake
 from srm_utils.evaluation.results import Result
 from srm_utils.evaluation.statistics import Estimate
-from srm_utils.inference.headroom_sets import SETS, Condition, Form
+from srm_utils.experiments.headroom_sets import SETS, Condition, Form
 from srm_utils.models.chat import Chat
 from srm_utils.models.language_model import LanguageModel
 from srm_utils.sampling.completion import Completion, Cost

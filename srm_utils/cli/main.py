@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +9,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from srm_utils.collection import training_cli
-from srm_utils.collection.compare_cli import compare_command
-from srm_utils.collection.models_cli import models_app
-from srm_utils.collection.papers_cli import papers_app
+from srm_utils.cli import train
+from srm_utils.cli.compare import compare_command
+from srm_utils.cli.models import models_app
+from srm_utils.cli.papers import papers_app
+from srm_utils.cli.run import Names, NotebooksFolder, Out, confirm, run
 
 
 class Commands(TyperGroup):
@@ -74,33 +73,8 @@ app.add_typer(check_app, name="check")
 app.add_typer(bench_app, name="bench")
 app.add_typer(papers_app, name="papers")
 app.add_typer(models_app, name="models")
-training_cli.register(app, bench_app)
+train.register(app, bench_app)
 app.command("compare")(compare_command)
-
-Names = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="NAMES", help="Notebooks: a number (21), a path (2_inference), a topic or a technique."),
-]
-NotebooksFolder = Annotated[Path | None, typer.Option("--notebooks", help="Another folder of notebooks.")]
-Out = Annotated[Path, typer.Option("--out", help="The folder that holds the runs.")]
-ProfileName = Annotated[
-    str | None,
-    typer.Option("--profile", help="smoke, cpu (default), study, real, gpu; PROFILE:MODEL[,ROLE=MODEL] names models."),
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every notebook (default 0).")]
-Parameters = Annotated[
-    list[str] | None,
-    typer.Option("-p", "--parameter", metavar="NAME VALUE", help="A notebook parameter; repeat for more."),
-]
-JobsAtOnce = Annotated[int | None, typer.Option("--jobs", "-j", help="Notebooks at once (default: the cores).")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with a run: only what is missing, failed or changed.")]
-RunId = Annotated[str | None, typer.Option("--id", help="The run's name (default: the time; to --resume, the newest).")]
-Timeout = Annotated[float | None, typer.Option("--timeout", help="Seconds a notebook may take (default: no limit).")]
-Memory = Annotated[float | None, typer.Option("--memory", help="GB a notebook may use (default: its share).")]
-Scheduler = Annotated[
-    str | None,
-    typer.Option("--scheduler", metavar="ADDRESS", help="A running dask scheduler, such as tcp://host:8786."),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -154,142 +128,8 @@ def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> No
         raise typer.Exit(2)
 
 
-def _finish(ended: Any) -> None:
-    """Say what a run came to, and leave with the code that says so."""
-    typer.echo(f"Report: {ended.folder / 'index.html'}")
-    if ended.agreement:
-        typer.echo(f"{ended.agreement}")
-    if ended.resumed:
-        _say(f"{ended.resumed} notebook{'s' * (ended.resumed > 1)} taken over from before.")
-    failed = [status for status in ended.failures if status.state == "failed"]
-    if failed:
-        _say(f"{len(failed)} of {len(ended.statuses)} notebooks failed:")
-        for status in failed:
-            _say(f"  {status.label}, cell {status.cell} of {status.cells}: {status.error}")
-    if ended.interrupted:
-        _say(f"Interrupted; go on with: srm run --resume --id {ended.folder.name}")
-        raise typer.Exit(130)
-    if failed:
-        raise typer.Exit(1)
-
-
-def _pairs(parameters: list[str] | None) -> dict[str, str]:
-    """`name=value` options as a dictionary."""
-    return dict(p.split("=", 1) for p in parameters or [])
-
-
-def _seeds(seed: int | None, seeds: str | None) -> tuple[int | None, int | None]:
-    """The first seed and how many, of `--seed 3 --seeds 5` or `--seeds 3..7`."""
-    if seeds is None:
-        return seed, None
-    asked = re.fullmatch(r"(-?\d+)(?:\.\.(\d+))?", seeds)
-    if asked is None or (asked[2] is not None and seed is not None):
-        raise ValueError(
-            f"--seeds {seeds} is not how many seeds (5) or which (0..4, without --seed); write one of them."
-        )
-    if asked[2] is None:
-        return seed, int(asked[1])
-    return int(asked[1]), int(asked[2]) - int(asked[1]) + 1
-
-
-@app.command()
-def run(
-    names: Names = None,
-    profile: ProfileName = None,
-    seed: Seed = None,
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", help="How many seeds, from --seed on (default 1), or which: 0..4.")
-    ] = None,
-    jobs: JobsAtOnce = None,
-    resume: Resume = False,
-    parameters: Parameters = None,
-    timeout: Timeout = None,
-    memory: Memory = None,
-    scheduler: Scheduler = None,
-    run_id: RunId = None,
-    out: Out = Path("runs"),
-    notebooks: NotebooksFolder = None,
-) -> None:
-    """Run notebooks in parallel and write runs/<id>/index.html.
-
-    \b
-    Examples:
-      srm run
-      srm run 21 22 --profile smoke
-      srm run 22 -p n_samples 32 --seeds 3
-      srm run 17_policy --profile study --seeds 0..4
-      srm run --resume
-      srm run --profile gpu:qwen3-1.7b
-      srm run --scheduler tcp://10.0.0.5:8786
-    """
-    from srm_utils.collection import runner
-
-    first, count = _seeds(seed, seeds)
-    _finish(
-        runner.run(
-            names,
-            profile=profile,
-            seed=first,
-            seeds=count,
-            parameters=_pairs(parameters),
-            jobs=jobs,
-            resume=resume,
-            run_id=run_id,
-            timeout=timeout,
-            memory=memory,
-            scheduler=scheduler,
-            out=out,
-            notebooks=notebooks,
-        )
-    )
-
-
-@app.command()
-def confirm(
-    names: Names = None,
-    profile: ProfileName = None,
-    seed: Seed = None,
-    jobs: JobsAtOnce = None,
-    resume: Resume = False,
-    parameters: Parameters = None,
-    timeout: Timeout = None,
-    memory: Memory = None,
-    scheduler: Scheduler = None,
-    run_id: RunId = None,
-    out: Out = Path("runs"),
-    notebooks: NotebooksFolder = None,
-) -> None:
-    """Run every claim on the reserved split.
-
-    Every notebook with claims runs once, with split=confirm. These are the published verdicts; they go to
-    runs/<id>/confirmed.json and notebooks/confirmed.json.
-
-    \b
-    Examples:
-      srm confirm
-      srm confirm 21
-      srm confirm 17 --profile study -p folder runs/17
-    """
-    from srm_utils.collection.confirm import confirm as confirm_claims
-
-    ended = confirm_claims(
-        names,
-        parameters=_pairs(parameters),
-        profile=profile,
-        seed=seed,
-        jobs=jobs,
-        resume=resume,
-        run_id=run_id,
-        timeout=timeout,
-        memory=memory,
-        scheduler=scheduler,
-        out=out,
-        notebooks=notebooks,
-    )
-    verdicts = json.loads((ended.folder / "confirmed.json").read_text())["claims"]
-    for claim in verdicts:
-        typer.echo(f"{claim['verdict']:<13} {claim['claim']}")
-    _finish(ended)
+app.command("run")(run)
+app.command("confirm")(confirm)
 
 
 @app.command()
@@ -304,15 +144,15 @@ def report(
       srm report
       srm report 2026-01-31-120000-cpu
     """
-    from srm_utils.collection import runner
     from srm_utils.collection.report import agreement, write_report
+    from srm_utils.collection.run_folder import collect, latest_run, read_statuses
 
-    folder = out / run_id if run_id else runner.latest_run(out)
+    folder = out / run_id if run_id else latest_run(out)
     if not (folder / "run.json").is_file():
         have = ", ".join(sorted(p.parent.name for p in out.glob("*/run.json"))[-5:])
         hint = f"there are {have}" if have else "start one with `srm run`"
         raise FileNotFoundError(f"There is no run {run_id!r} in {out}; {hint}.")
-    runner.collect(folder, runner.read_statuses(folder))
+    collect(folder, read_statuses(folder))
     typer.echo(f"Report: {write_report(folder, agreement(folder))}")
 
 
@@ -333,9 +173,9 @@ def pretrain(
       srm pretrain base --out mine/base
       srm pretrain base --out mine/base --steps 200
     """
-    from srm_utils.models.pretrain import pretrain as train
+    from srm_utils.models.pretrain import pretrain as train_member
 
-    folder = train(member, out, steps=steps, device=device, resume=resume)
+    folder = train_member(member, out, steps=steps, device=device, resume=resume)
     typer.echo(f"Trained: {folder}")
 
 
@@ -350,7 +190,7 @@ def check_family_command(
       srm check family
       srm check family --freeze
     """
-    from srm_utils.collection import family_check
+    from srm_utils.experiments import family_check
 
     if freeze:
         family_check.freeze()
@@ -366,7 +206,7 @@ def bench_sampler_command() -> None:
     Examples:
       srm bench sampler
     """
-    from srm_utils.sampling.bench import bench_sampler
+    from srm_utils.experiments.bench_sampler import bench_sampler
 
     _, text = bench_sampler(say=lambda line: typer.echo(line, err=True))
     typer.echo(text)
@@ -385,7 +225,7 @@ def bench_solvers_command(
       srm bench solvers
       srm bench solvers --model base-small --problems 16 --repeats 1
     """
-    from srm_utils.inference.bench import bench_solvers, bench_together, standard_solvers
+    from srm_utils.experiments.bench_solvers import bench_solvers, bench_together, standard_solvers
     from srm_utils.models import load_model
 
     loaded, solvers = load_model(model), standard_solvers()
@@ -408,10 +248,10 @@ def publish(
     Examples:
       srm run && srm publish
     """
-    from srm_utils.collection import runner
     from srm_utils.collection.publish import publish as put
+    from srm_utils.collection.run_folder import latest_run
 
-    for name in put(out / run_id if run_id else runner.latest_run(out)):
+    for name in put(out / run_id if run_id else latest_run(out)):
         typer.echo(f"Published: {name}")
 
 

@@ -55,7 +55,7 @@ def train(
       srm train grpo --task chain --flops 1e12 --out mine
       srm train on-policy-distillation --teacher instruct --steps 40 --out mine
       srm train supervised --model Qwen/Qwen2.5-0.5B --task hf:gsm8k --weights qlora --steps 300 --out mine
-      accelerate launch --multi_gpu --num_processes 2 -m srm_utils.collection.cli train supervised --steps 60 --out mine
+      accelerate launch --multi_gpu --num_processes 2 -m srm_utils.cli.main train supervised --steps 60 --out mine
     """
     from srm_utils.training import methods
 
@@ -103,7 +103,7 @@ def bench_train(
       srm bench train
       srm bench train --model base-small --prompts 4 --repeats 1
     """
-    from srm_utils.training.bench import bench_training
+    from srm_utils.experiments.bench_training import bench_training
 
     done = bench_training(
         model, task, prompts=prompts, samples=samples, max_new_tokens=max_new_tokens, repeats=repeats,

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from srm_utils.collection.catalogue import notebooks_dir
 from srm_utils.evaluation.claims import Claim, ClaimVerdict, Verdict
 from srm_utils.evaluation.results import Result, read_parquet
 from srm_utils.evaluation.statistics import Estimate
+from srm_utils.literature.sources import notebooks_dir
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from srm_utils.collection.family_cards import HASHES, REPORT, write_cards
 from srm_utils.evaluation import Estimate, evaluate
 from srm_utils.evaluation.statistics import mean_score, wilson
+from srm_utils.experiments.family_cards import HASHES, REPORT, write_cards
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.split_evidence import Exchange
 from srm_utils.models import load_model
 from srm_utils.models.pretrain import FAMILY, family_folder
 from srm_utils.tasks import get_task
-from srm_utils.tasks.deduction import SplitEvidenceTask
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import AGAIN, verify_prompt
 from srm_utils.tasks.steps import steps_in
 from srm_utils.tasks.styles import style_of
+from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
 from srm_utils.training.outcome_rewards import correctness
 from srm_utils.training.policy_gradient import PolicyGradientConfig, batches, gradient, train_policy_gradient
 

@@ -1,0 +1,1 @@
+"""The command `srm`, one file for each group of commands."""

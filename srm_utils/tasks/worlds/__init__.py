@@ -1,0 +1,1 @@
+"""The procedural worlds: one seeded generator of problems a file."""
