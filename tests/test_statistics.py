@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from srm_utils.evaluation import planning, subsampling
 from srm_utils.evaluation import statistics as s
 
 
@@ -32,13 +33,13 @@ def brute_vote(answers: Sequence[str | None], correct: Sequence[bool], k: int, w
 
 
 def test_pass_at_k_closed_form():
-    assert s.pass_at_k(5, 1, 2) == pytest.approx(0.4)
+    assert subsampling.pass_at_k(5, 1, 2) == pytest.approx(0.4)
     n, c = 9, np.arange(10)
     for k in range(1, 10):
         expected = [1 - math.comb(9 - int(x), k) / math.comb(9, k) for x in c]
-        np.testing.assert_allclose(s.pass_at_k(n, c, k), expected, atol=1e-12)
-    assert s.pass_at_k(2000, 1, 1000) == pytest.approx(0.5)
-    values = s.pass_at_k(64, np.arange(65)[:, None], np.arange(1, 65))
+        np.testing.assert_allclose(subsampling.pass_at_k(n, c, k), expected, atol=1e-12)
+    assert subsampling.pass_at_k(2000, 1, 1000) == pytest.approx(0.5)
+    values = subsampling.pass_at_k(64, np.arange(65)[:, None], np.arange(1, 65))
     assert values.min() >= 0 and values.max() <= 1
 
 
@@ -48,7 +49,7 @@ def test_majority_equals_brute_force(answers: list[str | None]):
     correct = [x in ("a", "c") for x in answers]
     ks = range(1, len(answers) + 1)
     expected = [brute_vote(answers, correct, k) for k in ks]
-    np.testing.assert_allclose(s.majority_at_k(answers, correct, list(ks)), expected, atol=1e-12)
+    np.testing.assert_allclose(subsampling.majority_at_k(answers, correct, list(ks)), expected, atol=1e-12)
 
 
 def test_majority_closed_form_for_two_answers():
@@ -58,28 +59,28 @@ def test_majority_closed_form_for_two_answers():
     answers = ["r"] * 30 + ["w"] * 20
     for k in (1, 5, 21, 49):
         expected = hypergeom.sf(k // 2, 50, 30, k)
-        assert s.majority_at_k(answers, [a == "r" for a in answers], k) == pytest.approx(expected)
+        assert subsampling.majority_at_k(answers, [a == "r" for a in answers], k) == pytest.approx(expected)
     # Ties split in two.
-    assert s.majority_at_k(["r"] * 10 + ["w"] * 10, [True] * 10 + [False] * 10, 20) == pytest.approx(0.5)
+    assert subsampling.majority_at_k(["r"] * 10 + ["w"] * 10, [True] * 10 + [False] * 10, 20) == pytest.approx(0.5)
 
 
 def test_majority_at_one_is_accuracy_and_large_runs_stay_finite():
     rng = np.random.default_rng(1)
     answers = [str(a) for a in rng.integers(0, 30, 600)]
     correct = [a == "3" for a in answers]
-    values = s.majority_at_k(answers, correct, [1, 10, 600])
+    values = subsampling.majority_at_k(answers, correct, [1, 10, 600])
     assert values[0] == pytest.approx(np.mean(correct))
     assert np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1
 
 
 def test_majority_beyond_the_exact_limit_subsamples():
     answers = ["r"] * 700 + ["w"] * 400
-    assert s.majority_at_k(answers, [a == "r" for a in answers], 1) == pytest.approx(7 / 11, abs=0.03)
+    assert subsampling.majority_at_k(answers, [a == "r" for a in answers], 1) == pytest.approx(7 / 11, abs=0.03)
 
 
 def test_nobody_votes():
-    assert s.majority_at_k([None, None], [False, False], [1, 2]).tolist() == [0, 0]
-    assert s.vote_at_k([None, None], [False, False], [1, 1], [1, 2]).tolist() == [0, 0]
+    assert subsampling.majority_at_k([None, None], [False, False], [1, 2]).tolist() == [0, 0]
+    assert subsampling.vote_at_k([None, None], [False, False], [1, 1], [1, 2]).tolist() == [0, 0]
 
 
 def test_weighted_vote_approaches_brute_force_and_uses_weights():
@@ -88,8 +89,10 @@ def test_weighted_vote_approaches_brute_force_and_uses_weights():
     weights = [5.0, 1.0, 2.0, 1.0, 9.0, 0.5, 1.0]
     for k in (1, 3, 5, 7):
         exact = brute_vote(answers, correct, k, weights)
-        assert s.vote_at_k(answers, correct, weights, k, subsets=20_000) == pytest.approx(exact, abs=0.015)
-    assert s.vote_at_k(answers, correct, weights, 7) == 1 and s.majority_at_k(answers, correct, 7) == 0
+        assert subsampling.vote_at_k(answers, correct, weights, k, subsets=20_000) == pytest.approx(exact, abs=0.015)
+    assert (
+        subsampling.vote_at_k(answers, correct, weights, 7) == 1 and subsampling.majority_at_k(answers, correct, 7) == 0
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,18 +104,18 @@ def test_best_of_n_equals_brute_force(samples: list[tuple[int, bool]]):
         for subset in combinations(range(len(samples)), k):
             top = max(scores[i] for i in subset)
             outcomes.append(np.mean([correct[i] for i in subset if scores[i] == top]))
-        assert s.best_of_n_at_k(scores, correct, k) == pytest.approx(np.mean(outcomes))
+        assert subsampling.best_of_n_at_k(scores, correct, k) == pytest.approx(np.mean(outcomes))
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: s.pass_at_k(4, 1, 5),
-        lambda: s.majority_at_k(["a"], [True], 2),
-        lambda: s.majority_at_k(["a"], [True, False], 1),
-        lambda: s.best_of_n_at_k([1.0], [True], 0),
-        lambda: s.best_of_n_at_k([math.nan], [True], 1),
-        lambda: s.vote_at_k(["a"], [True], [-1.0], 1),
+        lambda: subsampling.pass_at_k(4, 1, 5),
+        lambda: subsampling.majority_at_k(["a"], [True], 2),
+        lambda: subsampling.majority_at_k(["a"], [True, False], 1),
+        lambda: subsampling.best_of_n_at_k([1.0], [True], 0),
+        lambda: subsampling.best_of_n_at_k([math.nan], [True], 1),
+        lambda: subsampling.vote_at_k(["a"], [True], [-1.0], 1),
         lambda: s.wilson(3, 2),
         lambda: s.mean_score([0.5, 1.5]),
         lambda: s.mean_score([]),
@@ -120,8 +123,8 @@ def test_best_of_n_equals_brute_force(samples: list[tuple[int, bool]]):
         lambda: s.paired([2.0]),
         lambda: s.slope([1, 1, 1], [0, 0, 1]),
         lambda: s.clustered_mean([1.0, 0.0], ["a", "a"]),
-        lambda: s.sample_size(0, 1),
-        lambda: s.paired_sd(0.1, 0.2),
+        lambda: planning.sample_size(0, 1),
+        lambda: planning.paired_sd(0.1, 0.2),
         lambda: s.equal_cost([1.0], [5.0], [[1.0], [1.0]], [[1.0], [2.0]]),
         lambda: s.equal_cost([1.0], [1.5], [[1.0, 0.0]], [[1.0, 2.0]]),
     ],
@@ -315,24 +318,24 @@ def test_holm_levels_agree_with_rejection():
     rng = np.random.default_rng(0)
     for _ in range(200):
         p = rng.random(6) ** 4
-        rejected, adjusted, levels = s.holm(p)
+        rejected, adjusted, levels = planning.holm(p)
         # The interval of a two-sided test at level L leaves the margin iff p < 1 - L.
         assert ((p <= 1 - levels) == rejected).all()
         assert ((adjusted <= 0.05) == rejected).all()
         assert (levels >= 0.95 - 1e-12).all()
-    assert s.holm([0.2])[2].tolist() == pytest.approx([0.95])
+    assert planning.holm([0.2])[2].tolist() == pytest.approx([0.95])
 
 
 def test_power_round_trip_and_reference():
     # Normal approximation (1.96 + 0.8416)^2 sd^2 / effect^2 plus the t correction of about z^2/2.
-    n = s.sample_size(0.1, sd=0.5)
+    n = planning.sample_size(0.1, sd=0.5)
     assert n == pytest.approx((1.959964 + 0.841621) ** 2 * 25 + 1.96**2 / 2, abs=1)
-    assert s.smallest_detectable(0.5, n) == pytest.approx(0.1, rel=0.01)
-    assert s.paired_sd(0.26, 0.1) == pytest.approx(0.5)
+    assert planning.smallest_detectable(0.5, n) == pytest.approx(0.1, rel=0.01)
+    assert planning.paired_sd(0.26, 0.1) == pytest.approx(0.5)
 
 
 def test_power_is_reached_in_simulation():
-    n = s.sample_size(0.12, sd=s.paired_sd(0.3, 0.12))
+    n = planning.sample_size(0.12, sd=planning.paired_sd(0.3, 0.12))
     d = np.random.default_rng(0).choice([1, -1, 0], p=[0.21, 0.09, 0.7], size=(2000, n))
     seen = np.mean([s.paired(row).interval(0.95).low > 0 for row in d])
     assert 0.77 < seen < 0.83
@@ -341,7 +344,9 @@ def test_power_is_reached_in_simulation():
 def test_detectable_from_interval_matches_the_power_formula():
     sd, n = 0.5, 400
     half = 1.959964 * sd / math.sqrt(n)
-    assert s.detectable_from(s.Estimate(0, -half, half, n)) == pytest.approx(s.smallest_detectable(sd, n), rel=0.01)
+    assert planning.detectable_from(s.Estimate(0, -half, half, n)) == pytest.approx(
+        planning.smallest_detectable(sd, n), rel=0.01
+    )
 
 
 # ---- coverage: every interval, nominal 95 % ---------------------------------------------------------
@@ -376,7 +381,7 @@ def test_coverage_mean_score_with_clusters(a: float, b: float):
 def test_coverage_mean_score_of_pass_at_k():
     rng = np.random.default_rng(2)
     chance = rng.beta(1, 2, (RUNS, 100))
-    scores = s.pass_at_k(16, rng.binomial(16, chance), 4)
+    scores = subsampling.pass_at_k(16, rng.binomial(16, chance), 4)
     x = (np.arange(20000) + 0.5) / 20000
     truth = float(np.mean(2 * (1 - x) * (1 - (1 - x) ** 4)))  # E[1 - (1 - p)^4] under Beta(1, 2)
     assert nominal(covered([s.mean_score(row, samples=16) for row in scores], truth))
@@ -436,7 +441,7 @@ def test_coverage_holm_family_at_its_margins():
         error = [(m.interval(0.95).high - m.interval(0.95).low) / 2 / 1.959964 for m in measured]
         centre = [(m.interval(0.95).high + m.interval(0.95).low) / 2 for m in measured]
         p = [math.erfc(abs(c) / e / math.sqrt(2)) for c, e in zip(centre, error, strict=True)]
-        _, _, levels = s.holm(p)
+        _, _, levels = planning.holm(p)
         intervals = [m.interval(float(level)) for m, level in zip(measured, levels, strict=True)]
         wrong += any(not e.low <= 0 <= e.high for e in intervals)
     assert nominal(1 - wrong / RUNS)
