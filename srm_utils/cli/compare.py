@@ -72,7 +72,8 @@ def compare_command(
     world = get_task(task, data)
     asked, rehearsal = ([], []) if names else _problems(world, problems, tuning, split, seed, difficulty or None)
 
-    from srm_utils.experiments.budgets import Bill, flops_of
+    from srm_utils.evaluation.bills import Bill
+    from srm_utils.experiments.budgets import flops_of
     from srm_utils.experiments.compare import compare
     from srm_utils.experiments.listing import listed
     from srm_utils.experiments.solvers import Setting, choose_methods

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Literal
 
-#: Whether texts that were read before are paid for again. Serving stacks keep them, and read each beginning once.
-Bill = Literal["no cache", "prefix cache"]
-#: The field of a `Cost` that holds a bill.
-BILLS: dict[Bill, Literal["flops", "cached_flops"]] = {"no cache": "flops", "prefix cache": "cached_flops"}
 #: Sizes measured on validation problems for each solver and budget.
 TRIALS = 6
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?(?:e\d+)?)\s*([kMGTP]?|x)", re.IGNORECASE)

@@ -14,7 +14,8 @@ from typing import Any
 from tqdm import tqdm
 
 from srm_utils.evaluation import Result, evaluate_attempts
-from srm_utils.experiments.budgets import BILLS, Bill, flops_of, largest_within
+from srm_utils.evaluation.bills import BILLS, Bill
+from srm_utils.experiments.budgets import flops_of, largest_within
 from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
 from srm_utils.experiments.store import Comparison, ComparisonFolder, identity_of
 from srm_utils.inference.together import Remembered, together

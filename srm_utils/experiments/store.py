@@ -20,7 +20,7 @@ from srm_utils.tasks.problem import Problem
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
-from srm_utils.experiments.budgets import BILLS, Bill
+from srm_utils.evaluation.bills import BILLS, Bill
 from srm_utils.experiments.solvers import Setting
 
 Floats = NDArray[np.float64]
