@@ -146,7 +146,7 @@ class Evaluation:
         run, shared out, and peak memory is that of the large run.
         """
         total = Cost.total(self._problem_cost(i, k) for i in range(len(self.problems)))
-        return total * (1 / len(self.problems))
+        return total / len(self.problems)
 
     @property
     def cost(self) -> Cost:

@@ -59,9 +59,15 @@ class Cost:
         )
 
     def __mul__(self, factor: float) -> Cost:
-        """The cost in proportion, such as the mean of many; peak memory is not shared out."""
+        """The cost in proportion; peak memory is not shared out."""
         kept = self.settled()
         numbers = {name: getattr(kept, name) * factor for name in _SUMMED}
+        return Cost(**numbers, peak_bytes=kept.peak_bytes)
+
+    def __truediv__(self, parts: float) -> Cost:
+        """One of equal parts, such as the mean of many; peak memory is not shared out."""
+        kept = self.settled()
+        numbers = {name: getattr(kept, name) / parts for name in _SUMMED}
         return Cost(**numbers, peak_bytes=kept.peak_bytes)
 
     @staticmethod

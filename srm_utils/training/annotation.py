@@ -333,7 +333,7 @@ def _records(
     for problem, group in zip(problems, groups, strict=True):
         grades = [grade(c.text, problem) for c in group]
         solved = sum(g == Grade.CORRECT for g in grades) / len(group)
-        asked = group[0].asked * (1 / len(group))
+        asked = group[0].asked / len(group)
         records += [
             Annotated(
                 problem, c.text.strip(), source, task.final(c.text, problem), graded, solved, asked + c.cost.settled()
@@ -345,7 +345,7 @@ def _records(
 
 def charged(records: Sequence[Annotated], spent: Cost) -> list[Annotated]:
     """The records, each with an equal part of what was spent beside them."""
-    part = spent * (1 / len(records))
+    part = spent / len(records)
     return [replace(r, cost=r.cost + part) for r in records]
 
 
