@@ -12,9 +12,16 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from srm_utils.evaluation import Claim, Estimate, judge
+from srm_utils.evaluation import Claim, Estimate, judge, paired
 from srm_utils.evaluation.statistics import wilson
-from srm_utils.reporting import accuracy_by_difficulty, accuracy_vs_cost, claims_figure, differences, results_table
+from srm_utils.reporting import (
+    accuracy_by_difficulty,
+    accuracy_vs_cost,
+    bills_table,
+    claims_figure,
+    differences,
+    results_table,
+)
 from srm_utils.reporting import show_trace as show
 from srm_utils.reporting.figures import si, spread
 from srm_utils.reporting.style import COLOURS, LINES, MARKERS, look, style
@@ -193,8 +200,17 @@ ROWS = {
 
 def test_table_cells():
     table = results_table(ROWS)
-    assert table.frame.loc["direct"].tolist() == ["30.0%", "24.1–36.7%", "75 M", "43", "0.004", "3.5 MB"]
+    assert table.frame.loc["direct"].tolist() == ["30.0%", "24.1–36.7%", "75 M", "75 M", "43", "0.004", "3.5 MB"]
     assert all(cell in repr(table) for cell in ("99.5%", "97.2–99.9%", "860 M", "500", "0.34", "1.2 GB"))
+
+
+def test_the_table_of_both_bills_says_what_turns():
+    gap = {"no cache": paired([0.0, 0.0, 0.0, 0.1]), "prefix cache": paired([1.0] * 40 + [0.9])}
+    table = bills_table({"search": gap, "vote": {bill: gap["no cache"] for bill in gap}})
+    assert table["turns"].tolist() == ["yes", "no"] and list(table)[0] == "at equal FLOPs, no cache"
+    assert table.loc["vote", "at equal FLOPs, prefix cache"] == str(gap["no cache"].interval(0.95))
+    with pytest.raises(ValueError, match="nothing to tabulate"):
+        bills_table({})
 
 
 def test_table_html_is_escaped():
