@@ -51,7 +51,6 @@ def wrong(problem):
 class Scripted:
     """A model whose reply to a prompt is a function of it and of the sample's number; a token a word."""
 
-    flops_per_token = FLOPS
     chat = Chat(dialect="family", step_mark=".")
 
     def __init__(self, reply):
@@ -64,7 +63,15 @@ class Scripted:
     def _completion(self, text):
         n = len(text.split())
         cost = Cost(generated_tokens=n, flops=FLOPS * n)
-        return Completion(f" {text}", tuple(range(n)), (), "stop", PROMPT_TOKENS, cost)
+        return Completion(
+            f" {text}",
+            tuple(range(n)),
+            (),
+            "stop",
+            PROMPT_TOKENS,
+            cost,
+            Cost(PROMPT_TOKENS, flops=FLOPS * PROMPT_TOKENS),
+        )
 
     @property
     def spent(self):

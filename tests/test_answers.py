@@ -436,11 +436,11 @@ def test_votes_count_canonical_answers(prices: TableTask):
 
 
 def test_pass_and_majority_at_k_count_canonical_answers(prices: TableTask):
-    measured = evaluate(prices, [PROBLEM], [[completion(text) for text in SAMPLES]], Says([]))
+    measured = evaluate(prices, [PROBLEM], [[completion(text) for text in SAMPLES]])
     assert measured.majority_scores(7).tolist() == [1.0]
     assert measured.scores.tolist() == [5 / 7]
     assert measured.unmarked == 0.0
-    loose = evaluate(prices, [PROBLEM], [[completion("So it costs $18."), completion("The answer is 18.")]], Says([]))
+    loose = evaluate(prices, [PROBLEM], [[completion("So it costs $18."), completion("The answer is 18.")]])
     assert loose.unmarked == 0.5 and loose.scores.tolist() == [1.0]
 
 

@@ -28,7 +28,6 @@ END = 1
 class Scripted:
     """Says what a script says for a prompt, one token a word; remembers what it was asked."""
 
-    flops_per_token = 10.0
     end_ids = (END,)
 
     def __init__(self, script) -> None:
@@ -47,7 +46,15 @@ class Scripted:
         ids = tuple([7] * len(words)) + ((END,) if cut is None else ())
         said = text if cut is None else text[:cut]
         cost = Cost(generated_tokens=len(ids), flops=10.0 * len(ids))
-        return Completion(said, ids, (0.0,) * len(ids), "stop", len(prompt.text().split()), cost)
+        return Completion(
+            said,
+            ids,
+            (0.0,) * len(ids),
+            "stop",
+            len(prompt.text().split()),
+            cost,
+            Cost(len(prompt.text().split()), flops=10.0 * len(prompt.text().split())),
+        )
 
 
 def gold(style: str):
@@ -127,7 +134,8 @@ def test_decoding_branches_over_the_likeliest_first_tokens() -> None:
 
     model = load_model("base")
     prompt = TASK.prompt(PROBLEMS[0], "unmarked")
-    first = likeliest_first_tokens(model, [prompt], 5)[0]
+    (first,), (reading,) = likeliest_first_tokens(model, [prompt], 5)
+    assert reading.flops == model.prices.reading(0, len(model.encode(prompt)), logits=1), "the first pass is paid for"
     logits = model.model(input_ids=torch.tensor([model.encode(prompt)])).logits[0, -1]
     ranked = logits.argsort(descending=True)[:5].tolist()
     assert first == [model.tokenizer.decode([t]) for t in ranked]
@@ -150,7 +158,7 @@ def test_the_surest_answer_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
     problem = PROBLEMS[0]
     answers = [str(int(problem.answer) + 1), problem.answer, str(int(problem.answer) + 1)]
-    monkeypatch.setattr(module, "likeliest_first_tokens", lambda *_: [["a", "b", "c"]])
+    monkeypatch.setattr(module, "likeliest_first_tokens", lambda *_: ([["a", "b", "c"]], [Cost()]))
     monkeypatch.setattr(module, "answer_gaps", lambda *_: ([0.3, 0.9, 0.3], [Cost()] * 3))
     model = Scripted(lambda p: f" The answer is {answers['abc'.index(p.prefill)]}.")
     (summed,) = ChainOfThoughtDecoding(TASK, k=3).solve([problem], model, Budget())

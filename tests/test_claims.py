@@ -447,19 +447,17 @@ class Echo(Task):
         return answer == problem.answer
 
 
-class Model:
-    flops_per_token = 10.0
-
-
 PROBLEMS = [Problem(f"p{i}", "echo", "q", "4", 1 + i // 2, f"f{i}") for i in range(4)]
 
 
 def completion(text: str, tokens: int = 2) -> Completion:
-    return Completion(text, (0,) * tokens, (-0.1,) * tokens, "stop", 5, Cost(0, tokens, 0, 10 * tokens, 0.5, 100))
+    return Completion(
+        text, (0,) * tokens, (-0.1,) * tokens, "stop", 5, Cost(0, tokens, 0, 10 * tokens, 0.5, 100), Cost(5, flops=50)
+    )
 
 
 def drawn(*texts: str) -> Evaluation:
-    return evaluate(Echo(), PROBLEMS, [[completion(x) for x in t] for t in texts], Model())
+    return evaluate(Echo(), PROBLEMS, [[completion(x) for x in t] for t in texts])
 
 
 EVALUATION = drawn("444", "45?", "556", "?44")
@@ -492,7 +490,7 @@ def test_evaluate_at_k():
 
 def test_cost_counts_the_prompt_once():
     whole = EVALUATION.cost
-    expected = group_cost([completion("4")] * 3, 10.0)
+    expected = group_cost([completion("4")] * 3)
     assert whole == expected == Cost(5, 6, 0, 110, 1.5, 100)
     one = EVALUATION.cost_at(1)
     assert (one.prompt_tokens, one.generated_tokens, one.flops, one.seconds, one.peak_bytes) == (5, 2, 70, 0.5, 100)
@@ -502,7 +500,7 @@ def test_cost_counts_the_prompt_once():
 
 def test_differences_need_the_same_problems():
     assert EVALUATION.minus(drawn("4", "4", "4", "5")).tolist() == pytest.approx([0, -2 / 3, -1, 2 / 3])
-    other = evaluate(Echo(), PROBLEMS[::-1], [[completion("4")]] * 4, Model())
+    other = evaluate(Echo(), PROBLEMS[::-1], [[completion("4")]] * 4)
     with pytest.raises(ValueError, match="different problems"):
         EVALUATION.minus(other)
 
@@ -510,7 +508,7 @@ def test_differences_need_the_same_problems():
 def test_evaluate_refuses_ragged_groups():
     for groups in ([[completion("4")]] * 3, [[completion("4")] * (1 + i % 2) for i in range(4)], [[]] * 4):
         with pytest.raises(ValueError):
-            evaluate(Echo(), PROBLEMS, groups, Model())
+            evaluate(Echo(), PROBLEMS, groups)
 
 
 def test_attempts_in_any_order():

@@ -200,7 +200,7 @@ UNREADABLE = {
     "texts": ('{"cells": ["a"], "metadata": {}}', "is not a readable notebook"),
     "shape": (WHOLE % ("", '{"srm": []}'), "has metadata of another shape"),
     "minutes": (WHOLE % ("", '{"srm": {"minutes": {"cpu": "two"}}}'), "has metadata of another shape"),
-    "tags": (WHOLE % ((CELL % "").replace('{}', '{"tags": 3}', 1), "{}"), "has metadata of another shape"),
+    "tags": (WHOLE % ((CELL % "").replace("{}", '{"tags": 3}', 1), "{}"), "has metadata of another shape"),
     "syntax": (WHOLE % ((CELL % "a = = 1").replace("{}", '{"tags": ["parameters"]}', 1), "{}"), "is not valid Python"),
 }
 

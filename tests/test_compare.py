@@ -80,7 +80,9 @@ class Scripted:
         answer = self.answers[question] if right else str(900 + int(coin * 1000) % 7)
         words = f" The answer is {answer}."
         cost = Cost(generated_tokens=SAID, flops=FLOPS * SAID)
-        return Completion(words, (7,) * (SAID - 1) + (1,), (-coin / 10,) * SAID, "stop", ASKED, cost)
+        return Completion(
+            words, (7,) * (SAID - 1) + (1,), (-coin / 10,) * SAID, "stop", ASKED, cost, Cost(ASKED, flops=FLOPS * ASKED)
+        )
 
     def score(self, prompts, completions):
         return [Scored((5,), (-0.1,), Cost(scored_tokens=9, flops=90.0)) for _ in prompts]
@@ -428,3 +430,24 @@ def test_ctrl_c_says_where_what_is_finished_lies(tmp_path: Path, monkeypatch: py
     code, _, error = srm("greedy", "debate", *where, "--problems", "3", "--tuning", "2", "--tokens", "32")
     assert code == 130 and "What was finished is in runs/compare/chain-base-small; the same command goes on" in error
     assert "greedy" in (tmp_path / "runs" / "compare" / "chain-base-small" / "results.jsonl").read_text()
+
+
+# ---------------------------------------------------------------- two bills
+
+
+def test_a_prefix_cache_pays_for_a_wider_search_and_for_no_more_votes(small, tmp_path: Path) -> None:
+    task = get_task("graph")
+    asked = Setting(task, small, task.problems(2, split="validation", difficulty=2), None, 24)
+    problems = task.problems(2, split="test", difficulty=2)
+    names, folder = ["self-consistency", "beam-search"], tmp_path / "both"
+    plain = compare(asked, problems, ["6x"], names, folder, progress=False)
+    cached = compare(asked, problems, ["6x"], names, folder, bill="prefix cache", progress=False)
+    for found, kind in ((plain, "flops"), (cached, "cached_flops")):
+        for r in found.at("6x").values():
+            assert found.spent(r) == getattr(r.cost, kind) == pytest.approx(np.mean(r.extra[kind]))
+    width = {c.bill: c.at("6x")["beam-search"].settings["size"] for c in (plain, cached)}
+    assert width["prefix cache"] > width["no cache"]
+    votes = [c.at("6x")["self-consistency"] for c in (plain, cached)]
+    assert [r.cost.reread_flops for r in votes] == [0, 0], "one call reads its prompt once on either bill"
+    again = compare(asked, problems, ["6x"], names, folder, bill="prefix cache", progress=False)
+    assert again.results == cached.results, "and nothing is measured twice"

@@ -395,7 +395,7 @@ def test_a_search_keeps_the_text_as_it_was_written():
 def test_a_verdict_is_weighed_against_its_opposite():
     prompt = dialects.JUDGE_STEP.prompt("instruct", PROBLEMS[0], ["1 + 1 = 2"])
     values, costs = says(Scripted(), [PROBLEMS[0]] * 2, [prompt, None], otherwise=0.25)
-    assert values == pytest.approx([0.8, 0.25]) and [c.scored_tokens for c in costs] == [6, 0]
+    assert values == pytest.approx([0.8, 0.25]) and [c.scored_tokens for c in costs] == [3, 0], "read once for both"
     family = Scripted(chat=Chat(dialect="family", step_mark="."))
     assert says(family, [PROBLEMS[0]], [prompt])[0] == pytest.approx([0.08]), "the family's own probability, as before"
 

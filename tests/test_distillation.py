@@ -13,7 +13,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.models.tokenizer import build_tokenizer
-from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt
 from srm_utils.training import distillation as module
@@ -319,7 +319,7 @@ def test_on_policy_samples_come_from_the_present_student(checkpoint, teacher, tm
             theirs, _ = completion_logits(teacher.model, [teacher.encode(p) for p in prompts], said)
         loss = distillation_loss(own, theirs[..., : own.shape[-1]], mask, 1.0)
         assert entry["loss"] == pytest.approx(float(loss), rel=1e-3), "and compared on the very tokens drawn"
-    drawn = sum(c.cost.flops + start.flops_per_token * c.prompt_tokens for _, _, groups in seen for (c,) in groups)
+    drawn = sum(group_cost(group).flops for _, _, groups in seen for group in groups)
     scored = sum(
         teacher.flops_per_token * (len(teacher.encode(p)) + len(c.token_ids))
         for _, prompts, groups in seen
@@ -465,6 +465,7 @@ class Scripted:
                     "stop",
                     5,
                     Cost(generated_tokens=len(t.split()), flops=1.0),
+                    Cost(5, flops=self.flops_per_token * 5),
                 )
             ]
             for t in texts

@@ -18,8 +18,6 @@ PROBLEMS = TASK.problems(3, seed=1, difficulty=8)
 class Sorter:
     """Sorts, merges and mends; the i-th try of a kind named in `slips` loses its last number unless `right(i)`."""
 
-    flops_per_token = 10.0
-
     def __init__(self, slips=(), right=lambda i: False) -> None:
         self.slips, self.right = slips, right
         self.calls: list[list] = []
@@ -38,7 +36,7 @@ class Sorter:
             numbers = numbers[:-1]
         text = f" The answer is {' '.join(map(str, numbers))}."
         cost = Cost(generated_tokens=len(numbers), flops=10.0 * len(numbers))
-        return Completion(text, tuple(numbers), (0.0,) * len(numbers), "stop", 5, cost)
+        return Completion(text, tuple(numbers), (0.0,) * len(numbers), "stop", 5, cost, Cost(5, flops=10.0 * 5))
 
 
 def kinds(model):

@@ -280,7 +280,7 @@ WAYS = {
     "comment": "@comment{ @misc{old, title = {Not {this}}} }\n" + GOOD,
     "JabRef": GOOD + "\n@Comment{jabref-meta: databaseType:bibtex;}\n@Comment jabref-entrytype: x {\n",
     "string": '@string{me = "Jason Wei"}\n@STRING(you = {Yu})\n' + GOOD.replace("{Jason Wei}", "me"),
-    "joined": '@string{who = {Jason}}\n' + GOOD.replace("{Jason Wei}", 'who # " Wei"'),
+    "joined": "@string{who = {Jason}}\n" + GOOD.replace("{Jason Wei}", 'who # " Wei"'),
     "preamble": '@preamble{ "\\newcommand{\\x}{y}" # {z} }\n' + GOOD,
     "month": GOOD.replace("  year ", "  month = jan,\n  year "),
     "spaced": GOOD.replace("@misc{", "@misc {  "),

@@ -347,8 +347,8 @@ def test_scores_equal_the_samplers_logprobs(lm):
     for prompt, c, s in zip(asked, flat, scored, strict=True):
         assert s.token_ids == c.token_ids
         assert s.logprobs == pytest.approx(c.logprobs, abs=1e-4)
-        tokens = len(lm.encode(prompt)) + len(c.token_ids)
-        assert (s.cost.scored_tokens, s.cost.flops) == (tokens, tokens * lm.flops_per_token)
+        tokens, logits = len(lm.encode(prompt)) + len(c.token_ids) - 1, len(c.token_ids)
+        assert (s.cost.scored_tokens, s.cost.flops) == (tokens, lm.prices.reading(0, tokens, logits))
 
 
 def test_scores_of_text_and_in_small_batches(lm, monkeypatch):
@@ -372,9 +372,10 @@ def test_one_prompt_must_be_in_a_list(lm):
 
 def test_costs_of_a_group(lm):
     (group,) = lm.sample([PROMPTS[0]], n=5, max_new_tokens=6)
-    cost = group_cost(group, lm.flops_per_token)
+    cost = group_cost(group)
     drawn = sum(len(c.token_ids) for c in group)
     prompt = len(lm.encode(PROMPTS[0]))
     assert (cost.prompt_tokens, cost.generated_tokens) == (prompt, drawn)
-    assert cost.flops == 2 * lm.parameters * (prompt + drawn)
+    parts = [lm.prices.reading(prompt, prompt + len(c.token_ids) - 1, len(c.token_ids) - 1) for c in group]
+    assert cost.flops == pytest.approx(lm.prices.reading(0, prompt, 1) + sum(parts))
     assert cost.peak_bytes > lm.bytes

@@ -68,7 +68,15 @@ class Scripted:
             ids += (END,)
         cost = Cost(generated_tokens=len(ids), flops=10.0 * len(ids))
         said = text.removesuffix(".") if stop else text
-        return Completion(said, ids, (-0.1,) * len(ids), "stop", len(prompt.split()), cost)
+        return Completion(
+            said,
+            ids,
+            (-0.1,) * len(ids),
+            "stop",
+            len(prompt.split()),
+            cost,
+            Cost(len(prompt.split()), flops=10.0 * len(prompt.split())),
+        )
 
     def score(self, prompts, completions):
         self.scored.append(list(prompts))
@@ -333,7 +341,13 @@ class Speaker:
     def _said(self, text: str) -> Completion:
         n = len(text.split())
         return Completion(
-            text, (7,) * n, (0.0,) * n, "stop", 5, Cost(generated_tokens=n, flops=self.flops_per_token * n)
+            text,
+            (7,) * n,
+            (0.0,) * n,
+            "stop",
+            5,
+            Cost(generated_tokens=n, flops=self.flops_per_token * n),
+            Cost(5, flops=self.flops_per_token * 5),
         )
 
 

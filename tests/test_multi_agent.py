@@ -23,6 +23,7 @@ from srm_utils.inference.split_evidence import Exchange, facts_sent
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models import load_model
 from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.ledger import Prices, Read
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import INSTRUCTIONS, Grade
 from srm_utils.tasks.prompts import debate_prompt, follow_prompt, plan_prompt, verify_prompt
@@ -35,7 +36,6 @@ PROMPT_TOKENS = 7
 class Scripted:
     """Answers a prompt as a function of it and of how often it was asked before; a token a word; keeps the calls."""
 
-    flops_per_token = 10.0
     end_ids = (1,)
 
     def __init__(self, reply, sure=0.9, name="scripted"):
@@ -53,7 +53,19 @@ class Scripted:
         count = len(text.split())
         logprobs = (math.log(self.sure(prompt) if callable(self.sure) else self.sure),) * count
         cost = Cost(generated_tokens=count, flops=10.0 * count)
-        return Completion(f" {text}", (7,) * count, logprobs, "stop", PROMPT_TOKENS, cost)
+        return Completion(
+            f" {text}",
+            (7,) * count,
+            logprobs,
+            "stop",
+            PROMPT_TOKENS,
+            cost,
+            self.asked(prompt),
+        )
+
+    def asked(self, prompt):
+        text = (list(map(hash, prompt.text().split())),)
+        return Cost(PROMPT_TOKENS, flops=10.0 * PROMPT_TOKENS, reads=(Read(id(self), Prices(10.0), text),))
 
     def render(self, prompt):
         return prompt.text()

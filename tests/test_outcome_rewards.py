@@ -139,7 +139,7 @@ def test_scores_are_the_head_on_plain_states_however_they_are_batched(model):
             logits = hidden[ends] @ reward.head.weight[0] + reward.head.bias
         assert scored.scores == pytest.approx(logits.sigmoid().tolist(), abs=1e-5)
         assert scored.cost.scored_tokens == len(ids)
-        assert scored.cost.flops == model.flops_per_token * len(ids)
+        assert scored.cost.flops == model.prices.reading(0, len(ids)), "no logits are computed"
 
 
 def test_equal_samples_are_read_and_charged_once():

@@ -135,7 +135,11 @@ class Coins:
                 good = (letters + list(rest)).count("A") >= 2
                 answer = self.answers[question] if good else "no"
                 text = "".join(f" {x}." for x in rest) + f" The answer is {answer}."
-                group.append(Completion(text, (1, 2), (-0.1, -0.1), "stop", 7, Cost(generated_tokens=2, flops=4.0)))
+                group.append(
+                    Completion(
+                        text, (1, 2), (-0.1, -0.1), "stop", 7, Cost(generated_tokens=2, flops=4.0), Cost(7, flops=14.0)
+                    )
+                )
             groups.append(group)
         return groups
 
@@ -176,7 +180,8 @@ def test_implicit_rewards_sum_to_the_log_ratio(untrained):
     assert scorer.rewards([PROBLEMS[1]], [cut])[0][0] == pytest.approx(rewards[1][:2], abs=1e-5)
     scored = scorer.score(PROBLEMS, texts)
     assert scored[1].scores[-1] == pytest.approx(1 / (1 + math.exp(-sum(rewards[1]))))
-    assert costs[0].flops == policy.flops_per_token * costs[0].scored_tokens
+    both = [m.score(prompts[:1], texts[:1])[0].cost for m in (policy, reference)]
+    assert costs[0].flops == both[0].flops + both[1].flops and costs[0].scored_tokens == 2 * both[0].scored_tokens
     same = ImplicitRewards(TASK, policy, policy).score(PROBLEMS, texts)
     assert {s for row in same for s in row.scores} == {0.5}
 

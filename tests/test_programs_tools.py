@@ -34,8 +34,6 @@ FLOPS = 10.0
 class Scripted:
     """Says a script's texts in turn, word by word; tools may answer as they do in the engine."""
 
-    flops_per_token = FLOPS
-
     def __init__(self, script) -> None:
         self.script = script
         self.asked: list[Prompt] = []
@@ -64,7 +62,9 @@ class Scripted:
                 read += 0 if reply is None else len(reply.split())
         drawn = len(said.split()) - read
         cost = Cost(prompt_tokens=read, generated_tokens=drawn, flops=FLOPS * (drawn + read))
-        return Completion(said, tuple(range(drawn + read)), (0.0,) * (drawn + read), "stop", 5, cost)
+        return Completion(
+            said, tuple(range(drawn + read)), (0.0,) * (drawn + read), "stop", 5, cost, Cost(5, flops=FLOPS * 5)
+        )
 
 
 def gold(task, style, problems):

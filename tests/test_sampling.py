@@ -35,6 +35,7 @@ from srm_utils.sampling import Cost, engine, group_cost
 from srm_utils.sampling import rows as rows_module
 from srm_utils.sampling.choice import choose, inverse_cdf, stream_key, truncate, uniforms
 from srm_utils.sampling.engine import Timings, sample_tokens, sampling_mode, why_unsupported
+from srm_utils.sampling.ledger import prices
 from srm_utils.sampling.rows import Rows
 
 VOCABULARY = 60
@@ -486,7 +487,7 @@ def test_positions_end_a_sample(small):
 def test_prompts_that_are_too_long_leave_the_others_alone(small):
     prompts = prompts_of([9, 128, 4, 300, 127])
     with pytest.warns(UserWarning, match="2 of 5 prompts are too long .* at most 128 tokens .* has 300") as caught:
-        groups = sample_tokens(small, Letters(), prompts, 2, 6, seed=4, flops_per_token=10.0)
+        groups = sample_tokens(small, Letters(), prompts, 2, 6, seed=4)
     assert len(caught) == 1
     alone = sample_tokens(small, Letters(), [prompts[0], prompts[2], prompts[4]], 2, 6, seed=4)
     for group, same in zip([groups[0], groups[2], groups[4]], alone, strict=True):
@@ -494,7 +495,7 @@ def test_prompts_that_are_too_long_leave_the_others_alone(small):
     for group in (groups[1], groups[3]):
         for c in group:
             assert (c.text, c.token_ids, c.logprobs, c.finish_reason) == ("", (), (), "length")
-        assert group_cost(group, 10.0).tokens == group_cost(group, 10.0).flops == 0, "nothing was read"
+        assert group_cost(group).tokens == group_cost(group).flops == 0, "nothing was read"
     with pytest.raises(ValueError, match="300 tokens but the model reads at most 128"):
         sample_tokens(small, None, [prompts[1], prompts[3]])
 
@@ -532,12 +533,16 @@ def test_settings_that_mean_nothing(small, settings, sentence):
 
 def test_costs_add_up(small):
     prompts = prompts_of([5, 11])
-    groups = sample_tokens(small, None, prompts, 3, [4, 6], flops_per_token=10.0, model_bytes=1000)
+    charged = prices(small)
+    groups = sample_tokens(small, None, prompts, 3, [4, 6], model_bytes=1000)
     for prompt, group in zip(prompts, groups, strict=True):
-        cost = group_cost(group, 10.0)
+        cost = group_cost(group)
         drawn = sum(len(c.token_ids) for c in group)
         assert (cost.prompt_tokens, cost.generated_tokens) == (len(prompt), drawn)
-        assert cost.flops == 10.0 * (len(prompt) + drawn)
+        # The last token of each is drawn and not read; the logits of the first come with the prompt.
+        places = [len(prompt) + i for c in group for i in range(len(c.token_ids) - 1)]
+        read = charged.reading(0, len(prompt), logits=1) + sum(charged.reading(at, at + 1, logits=1) for at in places)
+        assert cost.flops == pytest.approx(read, rel=1e-12)
         assert cost.peak_bytes > 1000
     total = Cost.total(c.cost for g in groups for c in g)
     assert total.generated_tokens == 3 * 4 + 3 * 6

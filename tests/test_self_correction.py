@@ -68,7 +68,15 @@ class Scripted:
         text = self.scripts[kind](problem, prompt, index)
         length = len(text.split())
         cost = Cost(generated_tokens=length, flops=self.flops_per_token * length)
-        return Completion(f" {text}", (7,) * length, (-0.1,) * length, "stop", len(prompt.text().split()), cost)
+        return Completion(
+            f" {text}",
+            (7,) * length,
+            (-0.1,) * length,
+            "stop",
+            len(prompt.text().split()),
+            cost,
+            Cost(len(prompt.text().split()), flops=self.flops_per_token * len(prompt.text().split())),
+        )
 
     def asked(self, instruction):
         return [p for prompts, *_ in self.calls for p in prompts if p.instruction == instruction]

@@ -47,7 +47,6 @@ class Chain:
     `again(problem)`.
     """
 
-    flops_per_token = 10.0
     end_ids = (END,)
 
     def __init__(self, guess=lambda p, steps: ("0", 0.5), again=lambda p: GOLD[p.question], texts=GOLD, positions=1024):
@@ -88,7 +87,15 @@ class Chain:
         ids = (WORD,) * len(words) + tail
         cost = Cost(generated_tokens=len(ids), flops=10.0 * len(ids))
         text = f" {' '.join(words)}"
-        return Completion(text, ids, (math.log(probability),) * len(ids), finish, len(prompt.text().split()), cost)
+        return Completion(
+            text,
+            ids,
+            (math.log(probability),) * len(ids),
+            finish,
+            len(prompt.text().split()),
+            cost,
+            Cost(len(prompt.text().split()), flops=10.0 * len(prompt.text().split())),
+        )
 
 
 def length(problem):

@@ -67,7 +67,6 @@ def told(text: str) -> list[int]:
 class Scripted:
     """Writes the small tree: the i-th of n samples takes follower i (mod FAN). Says Yes as a rule tells it to."""
 
-    flops_per_token = 10.0
     end_ids = (END,)
 
     def __init__(self, yes=lambda prompt: 0.5) -> None:
@@ -101,7 +100,15 @@ class Scripted:
         elif not cut:
             ids += (END,)
         cost = Cost(generated_tokens=len(ids), flops=10.0 * len(ids))
-        return Completion(text, ids, (-0.1,) * len(ids), "length" if cut else "stop", len(prompt.split()), cost)
+        return Completion(
+            text,
+            ids,
+            (-0.1,) * len(ids),
+            "length" if cut else "stop",
+            len(prompt.split()),
+            cost,
+            Cost(len(prompt.split()), flops=10.0 * len(prompt.split())),
+        )
 
     def score(self, prompts, completions):
         self.scored.append(list(prompts))

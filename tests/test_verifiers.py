@@ -27,8 +27,6 @@ PROBLEMS = TASK.problems(6, seed=5, difficulty=(2, 3))
 class Scripted:
     """Draws given texts in turn for every prompt, and says "Yes" with given probabilities."""
 
-    flops_per_token = 2.0
-
     def __init__(self, texts=(), yes=None):
         self.texts, self.yes, self.asked = list(texts), yes or {}, []
 
@@ -39,7 +37,15 @@ class Scripted:
         self.asked += prompts
         return [
             [
-                Completion(self.texts[i % len(self.texts)], (1,), (-0.1,), "stop", 9, Cost(generated_tokens=3, flops=6))
+                Completion(
+                    self.texts[i % len(self.texts)],
+                    (1,),
+                    (-0.1,),
+                    "stop",
+                    9,
+                    Cost(generated_tokens=3, flops=6),
+                    Cost(9, flops=18),
+                )
                 for i in range(n)
             ]
             for _ in prompts

@@ -38,13 +38,12 @@ PROMPT_TOKENS = 5
 def completion(answer: str | None, logprobs: tuple[float, ...] = (-0.1, -0.1)) -> Completion:
     text = "No idea." if answer is None else f"The answer is {answer}."
     n = len(logprobs)
-    return Completion(text, tuple(range(n)), logprobs, "stop", PROMPT_TOKENS, Cost(generated_tokens=n, flops=2.0 * n))
+    cost, asked = Cost(generated_tokens=n, flops=2.0 * n), Cost(PROMPT_TOKENS, flops=2.0 * PROMPT_TOKENS)
+    return Completion(text, tuple(range(n)), logprobs, "stop", PROMPT_TOKENS, cost, asked)
 
 
 class Scripted:
     """Gives each question its scripted answers in turn, over and over, and remembers how it was asked."""
-
-    flops_per_token = 2.0
 
     def __init__(self, scripts):
         self.scripts = {question: itertools.cycle(script) for question, script in scripts.items()}
@@ -274,7 +273,7 @@ def test_replay_deals_every_sample_once_in_another_order_for_another_seed(proble
     groups = [[completion(str(i)) for i in range(12)] for _ in problems]
     dealt = []
     for seed in (0, 1):
-        replay = Replay(prompts, groups, 2.0, seed)
+        replay = Replay(prompts, groups, seed)
         rounds = [replay.sample(prompts, 5), replay.sample(prompts, 7)]
         dealt.append([[c.text for r in rounds for c in r[i]] for i in range(3)])
         with pytest.raises(ValueError, match="1 samples of a prompt are asked for and 0 are left"):
@@ -288,7 +287,7 @@ def test_replayed_votes_have_the_exact_expectation(problems):
     answers = [problem.answer] * 5 + [other(problem)] * 4 + [other(problem, 2)] * 2 + [None]
     prompt, group = TASK.prompt(problem, "cot"), [completion(a) for a in answers]
     right = [
-        SelfConsistency(TASK).solve([problem], Replay([prompt], [group], 2.0, seed), Budget(5))[0].grade == "correct"
+        SelfConsistency(TASK).solve([problem], Replay([prompt], [group], seed), Budget(5))[0].grade == "correct"
         for seed in range(1500)
     ]
     exact = float(majority_at_k(answers, [a == problem.answer for a in answers], 5))

@@ -26,6 +26,9 @@ def compare_command(
         list[str] | None,
         typer.Option(help="FLOPs a problem (500M, 2G), or 8x: eight greedy chains; repeat. Default 4x and 16x."),
     ] = None,
+    cache: Annotated[
+        bool, typer.Option("--cache", help="Budgets are FLOPs with a prefix cache: each beginning is paid for once.")
+    ] = False,
     partner: Annotated[str | None, typer.Option(help="A second model, for solvers that need one.")] = None,
     problems: Annotated[int, typer.Option(min=1, help="Problems that all solvers answer.")] = 100,
     tuning: Annotated[int, typer.Option(min=1, help="Validation problems on which sizes are chosen.")] = 16,
@@ -74,6 +77,7 @@ def compare_command(
     for text in budgets:
         flops_of(text, 1.0)
 
+    from srm_utils.evaluation.bills import Bill
     from srm_utils.experiments.compare import compare
     from srm_utils.experiments.listing import listed
     from srm_utils.experiments.solvers import Setting, choose_methods
@@ -92,7 +96,8 @@ def compare_command(
     setting = Setting(world, loaded, rehearsal, second, tokens, seed)
     folder = out or Path("runs") / "compare" / re.sub(r"[^\w.+-]+", "_", f"{task}-{model}")
     try:
-        found = compare(setting, asked, budgets, solvers or (), folder, notebook="srm compare")
+        bill: Bill = "prefix cache" if cache else "no cache"
+        found = compare(setting, asked, budgets, solvers or (), folder, bill=bill, notebook="srm compare")
     except KeyboardInterrupt:
         typer.echo(f"Interrupted. What was finished is in {folder}; the same command goes on from there.", err=True)
         raise typer.Exit(130) from None

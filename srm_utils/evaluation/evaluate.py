@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,7 +14,8 @@ from srm_utils.evaluation.statistics import Estimate, Floats
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.problem import Grade, Problem, Task
 
-CostKind = Literal["flops", "tokens", "generated_tokens", "seconds"]
+#: What a cost is read in: FLOPs without a cache or with a prefix cache, tokens, or seconds.
+CostKind = Literal["flops", "cached_flops", "tokens", "generated_tokens", "seconds"]
 
 
 class GradedAttempt(Protocol):
@@ -28,13 +29,6 @@ class GradedAttempt(Protocol):
     def grade(self) -> Grade: ...
     @property
     def cost(self) -> Cost: ...
-
-
-class CountsFlops(Protocol):
-    """A model that knows its FLOPs per token (2 x parameters)."""
-
-    @property
-    def flops_per_token(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -152,7 +146,7 @@ class Evaluation:
         run, shared out, and peak memory is that of the large run.
         """
         total = Cost.total(self._problem_cost(i, k) for i in range(len(self.problems)))
-        return _times(total, 1 / len(self.problems))
+        return total * (1 / len(self.problems))
 
     @property
     def cost(self) -> Cost:
@@ -166,7 +160,7 @@ class Evaluation:
     def _problem_cost(self, i: int, k: int) -> Cost:
         if not 1 <= k <= self.samples:
             raise ValueError(f"k must lie between 1 and the {self.samples} samples drawn, not {k}. Draw more samples.")
-        return self.shared[i] + _times(self.drawn[i], k / self.samples)
+        return self.shared[i] + self.drawn[i] * (k / self.samples)
 
     # ---- two methods -------------------------------------------------------------------------------
 
@@ -184,12 +178,10 @@ def evaluate(
     task: Task,
     problems: Sequence[Problem],
     completions: Sequence[Sequence[Completion]],
-    model: CountsFlops,
 ) -> Evaluation:
     """Grade samples with the task's own grader: one group of equally many completions per problem.
 
-    The prompt of a group is counted once, at the model's FLOPs per token. Raises ValueError when
-    groups do not match the problems or differ in size.
+    The prompt of a group is counted once. Raises ValueError when groups do not match the problems or differ in size.
     """
     sizes = {len(group) for group in completions}
     if len(completions) != len(problems) or len(sizes) != 1 or 0 in sizes:
@@ -200,13 +192,12 @@ def evaluate(
     rows = list(zip(problems, completions, strict=True))
     grades = [[task.grade(c.text, p) for c in group] for p, group in rows]
     found = [[task.found(c.text, p) for c in group] for p, group in rows]
-    prompts = [group[0].prompt_tokens for group in completions]
     return Evaluation(
         problems=tuple(problems),
         grades=np.array(grades, dtype=object),
         answers=_objects([[f.answer if f else None for f in row] for row in found]),
-        shared=tuple(Cost(prompt_tokens=n, flops=model.flops_per_token * n) for n in prompts),
-        drawn=tuple(Cost.total(c.cost for c in group) for group in completions),
+        shared=tuple(group[0].asked.settled() for group in completions),
+        drawn=tuple(Cost.total(c.cost for c in group).settled() for group in completions),
         from_unmarked=np.array([[f is not None and f.unmarked for f in row] for row in found], dtype=bool),
     )
 
@@ -239,15 +230,3 @@ def _objects(rows: Sequence[Sequence[str | None]]) -> NDArray[np.object_]:
     for i, row in enumerate(rows):
         out[i, :] = row
     return out
-
-
-def _times(cost: Cost, factor: float) -> Cost:
-    """A cost in proportion; peak memory is not shared out."""
-    return replace(
-        cost,
-        prompt_tokens=cost.prompt_tokens * factor,
-        generated_tokens=cost.generated_tokens * factor,
-        scored_tokens=cost.scored_tokens * factor,
-        flops=cost.flops * factor,
-        seconds=cost.seconds * factor,
-    )

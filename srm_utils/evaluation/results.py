@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 MIME = "application/vnd.srm.result+json"
-_COST = tuple(f.name for f in fields(Cost))
+_COST = tuple(f.name for f in fields(Cost) if f.name != "reads")
 _FLOATS = ("value", "low", "high", *_COST)
 _FLOAT = "$float"
 

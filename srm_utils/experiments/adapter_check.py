@@ -131,7 +131,7 @@ def _measured(
     shown = worked_examples(StoriesTask(), "cot", shots, difficulty=2) if shots else ()
     prompts = [task.prompt(p, "cot", shown) for p in problems]
     heat = 1.0 if measure.endswith("temperature 1") else 0.0
-    found = evaluate(task, problems, model.sample(prompts, 4 if heat else 1, length, temperature=heat), model)
+    found = evaluate(task, problems, model.sample(prompts, 4 if heat else 1, length, temperature=heat))
     scores = tuple(float(s) for s in found.scores)
     return found.accuracy(), scores, found.cost_at(1).generated_tokens
 

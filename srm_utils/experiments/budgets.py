@@ -1,14 +1,9 @@
-"""What a comparison may cost a problem, in FLOPs, and the largest size of a solver within it."""
+"""What a comparison may cost a problem, under which bill, and the largest size of a solver within it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Sizes measured on validation problems for each solver and budget.
 TRIALS = 6

@@ -9,20 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from srm_utils.evaluation import Result, evaluate_attempts
-from srm_utils.inference.together import Remembered, together
-from srm_utils.tasks.problem import Problem
-
-if TYPE_CHECKING:
-    pass
-
+from srm_utils.evaluation.bills import BILLS, Bill
 from srm_utils.experiments.budgets import flops_of, largest_within
 from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
 from srm_utils.experiments.store import Comparison, ComparisonFolder, identity_of
+from srm_utils.inference.together import Remembered, together
+from srm_utils.tasks.problem import Problem
 
 #: Solvers run side by side while their problems together are at most this many.
 SHARED_ROWS = 512
@@ -35,6 +32,7 @@ def compare(
     solvers: Sequence[str] = (),
     folder: str | Path | None = None,
     *,
+    bill: Bill = "no cache",
     notebook: str = "",
     profile: str = "",
     sizes: Mapping[tuple[str, str], int] | None = None,
@@ -49,6 +47,7 @@ def compare(
         solvers: names in `METHODS`; all that apply, without.
         folder: every trial and every finished (solver, budget) is written there at once, and a later call of the same
             comparison takes over what is there. None keeps nothing.
+        bill: what a budget is spent on: every text that a call reads, or with a prefix cache only what is new.
         notebook, profile: what the results are named by.
         sizes: sizes by (solver, budget) that were chosen earlier; those are not chosen again.
         progress: shows a bar.
@@ -69,14 +68,18 @@ def compare(
     if setting.partner is not None:
         remembering["partner"] = Remembered(setting.partner)
     shared = replace(setting, **remembering)
-    trials = {(t["solver"], t["size"]): t["flops"] for t in record.read("trials.jsonl")}
-    done = {(r.technique, r.settings["budget"]): r for r in map(Result.from_record, record.read("results.jsonl"))}
+    kind = BILLS[bill]
+    trials: dict[tuple[str, int], dict[str, Any]] = {(t["solver"], t["size"]): t for t in record.read("trials.jsonl")}
+    measured = [Result.from_record(line) for line in record.read("results.jsonl")]
+    done = {(r.technique, r.settings["budget"]): r for r in measured if r.settings["bill"] == bill}
 
     def cost_of(name: str, size: int) -> float:
         if (name, size) not in trials:
-            trials[name, size] = _measure(shared, name, size, shared.tuning)[1].cost.flops
-            record.append("trials.jsonl", {"solver": name, "size": size, "flops": trials[name, size]})
-        return trials[name, size]
+            cost = _measure(shared, name, size, shared.tuning)[1].cost
+            trial = {"solver": name, "size": size, "flops": cost.flops, "cached_flops": cost.cached_flops}
+            record.append("trials.jsonl", trial)
+            trials[name, size] = trial
+        return float(trials[name, size][kind])
 
     relative = any(b.strip().lower().endswith("x") for b in budgets)
     chain = cost_of("greedy", 1) if relative else 1.0
@@ -85,7 +88,7 @@ def compare(
 
         def run(name: str) -> None:
             method = METHODS[name]
-            known = {size: flops for (other, size), flops in trials.items() if other == name}
+            known = {size: float(trial[kind]) for (other, size), trial in trials.items() if other == name}
             fitted: dict[str, int | None] = {}
             for budget in sorted(budgets, key=lambda b: allowed[b]):
                 bar.set_description(f"{name} {budget}, sizes")
@@ -107,11 +110,12 @@ def compare(
                 bar.set_description(f"{name} {budget}")
                 size = fitted[budget]
                 if size is not None and (name, budget) not in done:
-                    earlier = [r for (other, _), r in done.items() if other == name and r.settings["size"] == size]
+                    earlier = [r for r in measured if r.technique == name and r.settings["size"] == size]
                     result = earlier[0] if earlier else _result(shared, name, size, problems, notebook, profile)
-                    how = {**result.settings, "budget": budget}
+                    how = {**result.settings, "budget": budget, "bill": bill}
                     spent = {**result.extra, "allowed": allowed[budget]}
                     done[name, budget] = replace(result, settings=how, extra=spent)
+                    measured.append(done[name, budget])
                     record.append("results.jsonl", done[name, budget].to_record())
                 bar.update()
 
@@ -123,7 +127,7 @@ def compare(
     if not kept:
         raise ValueError(f"No solver fits into {' or '.join(budgets)}; allow a larger budget.")
     record.table(kept)
-    return Comparison(tuple(kept), absent)
+    return Comparison(tuple(kept), absent, bill)
 
 
 def sizes_in(results: Iterable[Result]) -> dict[tuple[str, str], int]:
@@ -145,6 +149,7 @@ def _result(setting: Setting, name: str, size: int, problems: Sequence[Problem],
         "problems": [p.id for p in problems],
         "correct": run.scores.astype(int).tolist(),
         "flops": run.costs_at(1).tolist(),
+        "cached_flops": run.costs_at(1, "cached_flops").tolist(),
         "unparsed": [a.unparsed for a in attempts],
     }
     numbers = ("accuracy", e.value, e.low, e.high, e.n, setting.model.name, profile, setting.seed)

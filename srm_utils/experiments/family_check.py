@@ -124,7 +124,7 @@ def _hashes() -> dict[str, str]:
 
 def _greedy(model: LanguageModel, task: Task, problems: list[Problem], style: str, tokens: int = 192) -> Estimate:
     drawn = model.sample([task.prompt(p, style) for p in problems], 1, tokens, temperature=0)
-    return evaluate(task, problems, drawn, model).accuracy()
+    return evaluate(task, problems, drawn).accuracy()
 
 
 def _check(condition: int, what: str, e: Estimate, low: float, high: float = 1.0) -> Check:
@@ -140,9 +140,7 @@ def _accuracy(n: int) -> Iterator[Check]:
     base = load_model("base")
     problems = easy.problems(n, seed=11)
     drawn = base.sample([easy.prompt(p, "unmarked") for p in problems], 4, 96, seed=11)
-    yield _check(
-        1, "base, sampled on unmarked chain problems", evaluate(easy, problems, drawn, base).accuracy(), 0.3, 0.7
-    )
+    yield _check(1, "base, sampled on unmarked chain problems", evaluate(easy, problems, drawn).accuracy(), 0.3, 0.7)
     for name, chain_bound, graph_bound in (("instruct", 0.85, 0.60), ("teacher", 0.97, 0.85)):
         if not (family_folder() / name / "model.safetensors").is_file():
             continue
@@ -194,7 +192,7 @@ def _talk(n: int) -> Iterator[Check]:
         yield _figure(1, f"{name}, countdown, written check of that solution tells right from wrong", wilson(agree, n))
         waiting = [replace(prompt, prefill=f"{text} {AGAIN}") for prompt, text in zip(asked, first, strict=True)]
         second = model.sample(waiting, 1, 96, temperature=0)
-        better = evaluate(task, problems, second, model).accuracy()
+        better = evaluate(task, problems, second).accuracy()
         yield _figure(1, f'{name}, countdown, the solution after "Wait."', better)
         said = [group[0].text for group in model.sample([prompt for _, prompt, _ in turns], 1, 128, temperature=0)]
         # Of a turn only the message or the answer counts: what is thought before it stays with the agent.
@@ -223,7 +221,7 @@ def _style(n: int) -> Iterator[Check]:
 def _search(n: int) -> Iterator[Check]:
     task, base = get_task("countdown"), load_model("base")
     problems = task.problems(max(n // 2, 2), seed=31)
-    run = evaluate(task, problems, base.sample([task.prompt(p, "cot") for p in problems], 64, 64, seed=31), base)
+    run = evaluate(task, problems, base.sample([task.prompt(p, "cot") for p in problems], 64, 64, seed=31))
     gap = mean_score(run.passk_scores(64), 64).value - run.majority(64).value
     spread = run.passk_scores(64) - run.majority_scores(64)
     half = 1.96 * float(spread.std(ddof=1)) / len(spread) ** 0.5
@@ -264,7 +262,7 @@ def _learnable(n: int, seeds: int) -> Iterator[Check]:
 
     def accuracy(model: LanguageModel) -> float:
         drawn = model.sample([task.prompt(p, "unmarked") for p in problems], 4, 96, seed=43)
-        return evaluate(task, problems, drawn, model).accuracy().value
+        return evaluate(task, problems, drawn).accuracy().value
 
     before = accuracy(base)
     lifts = []

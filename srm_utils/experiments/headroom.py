@@ -86,7 +86,7 @@ def record_of(
     model: LanguageModel,
 ) -> dict[str, Any]:
     """The record of a condition (see `measure`)."""
-    graded = evaluate(task, problems, groups, model)
+    graded = evaluate(task, problems, groups)
     tally = Counter(answer for row in graded.answers for answer in row if answer is not None)
     code = {answer: i for i, (answer, _) in enumerate(tally.most_common())}
     # A longer answer may be words of the question, which belong to the data set.

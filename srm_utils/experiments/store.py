@@ -20,6 +20,7 @@ from srm_utils.tasks.problem import Problem
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
+from srm_utils.evaluation.bills import BILLS, Bill
 from srm_utils.experiments.solvers import Setting
 
 Floats = NDArray[np.float64]
@@ -30,11 +31,13 @@ class Comparison:
     """The results of a comparison, one for each solver and budget, and why the others are not there.
 
     A result's `settings` name the budget and the size; its `extra` holds, problem by problem, `correct` (0 or 1),
-    `flops`, and `unparsed`, the replies that could not be read, in the order of `problems`.
+    `flops` and `cached_flops`, and `unparsed`, the replies that could not be read, in the order of `problems`. `bill`
+    is what the budgets were spent on.
     """
 
     results: tuple[Result, ...]
     absent: Mapping[str, str]
+    bill: Bill = "no cache"
 
     @property
     def budgets(self) -> list[str]:
@@ -61,11 +64,15 @@ class Comparison:
     def points(self, solver: str) -> list[Result]:
         """A solver's results at rising cost, each size once."""
         sizes = {r.settings["size"]: r for r in self.results if r.technique == solver}
-        return sorted(sizes.values(), key=lambda r: r.cost.flops)
+        return sorted(sizes.values(), key=self.spent)
+
+    def spent(self, result: Result) -> float:
+        """The mean FLOPs of a problem, on this comparison's bill."""
+        return float(getattr(result.cost, BILLS[self.bill]))
 
     def curves(self) -> dict[str, list[tuple[float, Estimate]]]:
         """Each solver's accuracy by mean FLOPs per problem."""
-        return {name: [(r.cost.flops, r.estimate) for r in self.points(name)] for name in self.solvers}
+        return {name: [(self.spent(r), r.estimate) for r in self.points(name)] for name in self.solvers}
 
     def matrix(self, budget: str, level: float = 0.95) -> PairedMatrix:
         """All pairs of solvers at one budget, with simultaneous intervals."""
@@ -95,6 +102,7 @@ def identity_of(setting: Setting, problems: Sequence[Problem]) -> dict[str, Any]
         "tuning": _digest(p.id + p.question for p in setting.tuning),
         "max_new_tokens": setting.max_new_tokens,
         "seed": setting.seed,
+        "costs": "body, output head and attention, by the engine",
     }
 
 

@@ -153,7 +153,7 @@ class AdaptiveAllocation:
             return model.sample(asked, n, budget.max_new_tokens, temperature=self.temperature, seed=seed)
 
         drawn = draw(range(len(problems)), self.curves.probes, self.seed)
-        costs = [group_cost(group, model.flops_per_token) for group in drawn]
+        costs = [group_cost(group) for group in drawn]
         answers = [[self.task.final(c.text, p) for c in group] for p, group in zip(problems, drawn, strict=True)]
         looks = [self.curves.of(given) for given in answers]
         if problems:
@@ -162,7 +162,7 @@ class AdaptiveAllocation:
                 which = [i for i, share in enumerate(shares) if share == n]
                 for i, group in zip(which, draw(which, n, self.seed + (1 << 32)), strict=True):
                     drawn[i] = drawn[i] + group
-                    costs[i] += group_cost(group, model.flops_per_token)
+                    costs[i] += group_cost(group)
         attempts = []
         for problem, group, cost in zip(problems, drawn, costs, strict=True):
             given = [self.task.final(c.text, problem) for c in group]

@@ -148,7 +148,7 @@ class RankedSamples:
         )
         kept = []
         for search, group in zip(searches, groups, strict=True):
-            search.cost += group_cost(group, model.flops_per_token)
+            search.cost += group_cost(group)
             known: dict[str, Branch] = {}
             kept.append([_in_steps(search.root, c, self.steps.mark(model), known) for c in group])
         # Where the last step's score stands for all, the others are not asked for.

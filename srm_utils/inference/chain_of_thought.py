@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
-from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.dialects import DECOMPOSE
 from srm_utils.tasks.problem import Problem, Prompt, Task
@@ -42,12 +42,12 @@ class Prompting:
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         prompts = [self.task.prompt(p, self.style, self.examples) for p in problems]
         first = [group[0] for group in model.sample(prompts, 1, budget.max_new_tokens, temperature=0)]
-        texts, costs = [c.text for c in first], [one_cost(c, model) for c in first]
+        texts, costs = [c.text for c in first], [group_cost([c]) for c in first]
         silent = [i for i, text in enumerate(texts) if self.task.extract(text) is None]
         asked = [replace(prompts[i], prefill=triggered(model, texts[i])) for i in silent]
         for i, prompt, group in zip(silent, asked, model.sample(asked, 1, 16, temperature=0), strict=True):
             texts[i] = prompt.prefill + newly(model, prompt.prefill, group[0])
-            costs[i] += one_cost(group[0], model)
+            costs[i] += group_cost([group[0]])
         return [
             attempt(self.task, p, self.task.final(text, p), text, cost)
             for p, text, cost in zip(problems, texts, costs, strict=True)
@@ -90,7 +90,7 @@ class LeastToMost:
                 ended = not stopped(model, completion)
                 said = newly(model, texts[i], completion)
                 texts[i] += said if ended else marked(model, said, completion, mark)
-                costs[i] += one_cost(completion, model)
+                costs[i] += group_cost([completion])
                 left[i] -= len(completion.token_ids)
                 if not ended and left[i] > 0 and self.task.extract(texts[i]) is None:
                     going.append(i)
@@ -120,7 +120,7 @@ class ChainOfThoughtDecoding:
 
     def solve(self, problems: Sequence[Problem], model: LanguageModel, budget: Budget) -> list[Attempt]:
         prompts = [self.task.prompt(p, "unmarked") for p in problems]
-        first = likeliest_first_tokens(model, prompts, self.k)
+        first, reading = likeliest_first_tokens(model, prompts, self.k)
         branches = [
             replace(prompt, prefill=token) for prompt, tokens in zip(prompts, first, strict=True) for token in tokens
         ]
@@ -136,54 +136,39 @@ class ChainOfThoughtDecoding:
                 if answer is not None:
                     votes[answer] = votes.get(answer, 0.0) + gap if self.aggregate else max(votes.get(answer, 0.0), gap)
             answer = max(votes, key=lambda a: votes[a]) if votes else None
-            # The prompt is read once for all branches; the certainty is read in a second pass and charged.
-            cost = one_cost(drawn[mine[0]], model) + Cost.total(drawn[j].cost for j in mine[1:])
+            # The first words, the branches, and the certainty of each are read one after the other.
+            whole = Cost.total([reading[i], *(group_cost([drawn[j]]) for j in mine), *(scored[j] for j in mine)])
             unread = sum(self.task.final(text, problem) is None for text, _ in paths)
-            whole = cost + Cost.total(scored[j] for j in mine)
             attempts.append(attempt(self.task, problem, answer, paths, whole, unread))
         return attempts
 
 
-def one_cost(completion: Completion, model: LanguageModel) -> Cost:
-    """Cost of one completion with its prompt."""
-    prompt = completion.prompt_tokens
-    return Cost(prompt_tokens=prompt, flops=model.flops_per_token * prompt) + completion.cost
-
-
-def likeliest_first_tokens(model: LanguageModel, prompts: Sequence[Prompt], k: int) -> list[list[str]]:
-    """The k likeliest first words of an answer to each prompt, likeliest first."""
-    import torch
-
-    out = []
-    with torch.inference_mode():
-        for prompt in prompts:
-            asked = model.encode(prompt)
-            ids = torch.tensor([asked], device=model.model.device)
-            top = model.model(input_ids=ids, use_cache=False).logits[0, -1].topk(k).indices.tolist()
-            reader = ContinuationTokenizer(model.tokenizer, asked)
-            out.append([reader.decode([t], special=True) for t in top])
-    return out
+def likeliest_first_tokens(
+    model: LanguageModel, prompts: Sequence[Prompt], k: int
+) -> tuple[list[list[str]], list[Cost]]:
+    """The k likeliest first words of an answer to each prompt, likeliest first, and what reading each prompt cost."""
+    asked = [model.encode(prompt) for prompt in prompts]
+    logits, costs = model.read(asked, [1] * len(asked))
+    words = []
+    for ids, row in zip(asked, logits, strict=True):
+        reader = ContinuationTokenizer(model.tokenizer, ids)
+        words.append([reader.decode([t], special=True) for t in row[0].topk(k).indices.tolist()])
+    return words, costs
 
 
 def answer_gaps(
     model: LanguageModel, task: Task, prompts: Sequence[Prompt], completions: Sequence[Completion]
 ) -> tuple[list[float], list[Cost]]:
     """For each completion, the mean gap p1 - p2 over the tokens of its stated answer, and what reading it cost."""
-    import torch
-
-    gaps, costs = [], []
-    with torch.inference_mode():
-        for prompt, completion in zip(prompts, completions, strict=True):
-            asked = model.encode(prompt)
-            start = _answer_start(model, task, prompt, completion)
-            ids = torch.tensor([asked + list(completion.token_ids)], device=model.model.device)
-            costs.append(Cost(scored_tokens=ids.shape[1], flops=model.flops_per_token * ids.shape[1]))
-            if start is None:
-                gaps.append(0.0)
-                continue
-            logits = model.model(input_ids=ids, use_cache=False).logits[0, len(asked) + start - 1 : -1]
-            top = logits.float().softmax(-1).topk(2).values
-            gaps.append(float((top[:, 0] - top[:, 1]).mean()) if len(top) else 0.0)
+    starts = [_answer_start(model, task, p, c) for p, c in zip(prompts, completions, strict=True)]
+    # Where no answer is stated there is nothing to read. The last token says nothing about those before it.
+    stated = [i for i, start in enumerate(starts) if start is not None and start < len(completions[i].token_ids)]
+    texts = [[*model.encode(prompts[i]), *completions[i].token_ids[:-1]] for i in stated]
+    logits, spent = model.read(texts, [len(completions[i].token_ids) - (starts[i] or 0) for i in stated])
+    gaps, costs = [0.0] * len(starts), [Cost()] * len(starts)
+    for i, rows, cost in zip(stated, logits, spent, strict=True):
+        top = rows.float().softmax(-1).topk(2).values
+        gaps[i], costs[i] = float((top[:, 0] - top[:, 1]).mean()), cost
     return gaps, costs
 
 
@@ -206,4 +191,4 @@ def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: 
     return next((n for n, length in enumerate(lengths) if length > at), None) if at >= 0 else None
 
 
-keeps_prefixes(LeastToMost, ChainOfThoughtDecoding)
+keeps_prefixes(Prompting, LeastToMost, ChainOfThoughtDecoding)

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.roles import Confidence
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import Candidates, SpeculativeReasoning, Step, above, text_of
-from srm_utils.sampling.completion import Completion
+from srm_utils.sampling.completion import Completion, group_cost
 from srm_utils.tasks.dialects import FOLLOW, PLAN
 from srm_utils.tasks.problem import Problem, Task
 
@@ -52,7 +51,7 @@ class LargePlans:
         attempts = []
         for problem, plan, solution in zip(problems, plans, solutions, strict=True):
             trace = [_step(plan, "large"), _step(solution, "small")]
-            cost = one_cost(plan, model) + one_cost(solution, self.small)
+            cost = group_cost([plan]) + group_cost([solution])
             attempts.append(attempt(self.task, problem, self.task.final(solution.text, problem), trace, cost))
         return attempts
 
@@ -122,12 +121,12 @@ class Routed:
         prompts = [self.task.prompt(p, self.style) for p in problems]
         first = sample_once(self.small, prompts, budget.max_new_tokens, 0.0, 0)
         traces = [[_step(c, "small", self.confidence(c) > self.threshold, self.confidence(c))] for c in first]
-        costs = [one_cost(c, self.small) for c in first]
+        costs = [group_cost([c]) for c in first]
         hard = [i for i, trace in enumerate(traces) if not trace[0].kept]
         again = sample_once(model, [prompts[i] for i in hard], budget.max_new_tokens, 0.0, 0)
         for i, completion in zip(hard, again, strict=True):
             traces[i].append(_step(completion, "large"))
-            costs[i] += one_cost(completion, model)
+            costs[i] += group_cost([completion])
         return [
             attempt(self.task, p, self.task.final(text_of(trace), p), trace, cost)
             for p, trace, cost in zip(problems, traces, costs, strict=True)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
-from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.sampling.completion import Completion, group_cost
 from srm_utils.tasks.dialects import DEBATE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.steps import after_thought
@@ -58,7 +57,7 @@ class Debate:
         prompts = [self.task.prompt(p, self.style) for p in problems]
         drawn = model.sample(prompts, agents, budget.max_new_tokens, self.temperature, seed=self.seed)
         traces: list[Rounds] = [[group] for group in drawn]
-        costs = [group_cost(group, model.flops_per_token) for group in drawn]
+        costs = [group_cost(group) for group in drawn]
         for turn in range(1, self.rounds + 1 if agents > 1 else 1):
             asked = [
                 ask(model, DEBATE, problem, heard([spoken(c.text) for c in trace[-1]], agent, self.hears))
@@ -68,7 +67,7 @@ class Debate:
             groups = sample_once(model, asked, budget.max_new_tokens, self.temperature, self.seed + (turn << 32))
             for i, trace in enumerate(traces):
                 trace.append(groups[i * agents : (i + 1) * agents])
-                costs[i] += Cost.total(one_cost(c, model) for c in trace[-1])
+                costs[i] += group_cost(trace[-1])
         attempts = []
         for problem, trace, cost in zip(problems, traces, costs, strict=True):
             answers = [[self.task.final(c.text, problem) for c in said] for said in trace]

@@ -121,7 +121,7 @@ class GraphOfThoughts:
         groups = model.sample(prompts, budget.samples, budget.max_new_tokens, self.temperature, seed=seed)
         kept = []
         for (i, _, numbers, sources), group in zip(places, groups, strict=True):
-            costs[i] += group_cost(group, model.flops_per_token)
+            costs[i] += group_cost(group)
             lists = [tuple(map(int, re.findall(r"\d+", self.task.final(c.text) or ""))) for c in group]
             tries = tuple(Part(values, numbers, self.rank(values, numbers), sources) for values in dict.fromkeys(lists))
             best = max(tries, key=lambda part: part.score)

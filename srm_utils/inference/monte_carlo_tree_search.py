@@ -225,7 +225,9 @@ class MonteCarloTreeSearch:
         stating = [b for b in tree.ends if task.final(b.text, search.problem) == given] if given is not None else []
         chosen = max(stating, key=lambda b: tree.ends[b], default=None)
         met = tuple(branch.text for branch in tree.ends)
-        trace = Explored(search.tree(task, chosen), met, tuple(tree.answers), tuple(tree.costs))
+        trace = Explored(
+            search.tree(task, chosen), met, tuple(tree.answers), tuple(cost.settled() for cost in tree.costs)
+        )
         unread = sum(task.final(b.text, search.problem) is None for b in tree.ends)
         return attempt(task, search.problem, given, trace, search.cost, max(unread, given is None))
 

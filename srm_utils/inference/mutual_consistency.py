@@ -77,7 +77,7 @@ class MutualConsistency:
         reached: dict[tuple[int, str], str | None] = {}
         for (i, beginning), group in zip(places, groups, strict=True):
             reached[i, beginning] = self.task.final(beginning + newly(self.partner, beginning, group[0]), problems[i])
-            costs[i] += group_cost(group, self.partner.flops_per_token)
+            costs[i] += group_cost(group)
         agreed: Counter[tuple[int, str]] = Counter()
         for i, text, beginning in asked:
             agreed[i, text] += reached[i, beginning] == self.task.final(text, problems[i])
@@ -89,7 +89,7 @@ class MutualConsistency:
         """Plain samples as proposals."""
         prompts = [self.task.prompt(p, self.style) for p in problems]
         groups = model.sample(prompts, budget.samples, budget.max_new_tokens, self.temperature, seed=self.seed)
-        costs = [group_cost(group, model.flops_per_token) for group in groups]
+        costs = [group_cost(group) for group in groups]
         return [[c.text for c in group] for group in groups], costs
 
     def masked(self, problem: Problem, text: str, mark: str = ".") -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,13 +67,13 @@ def read_text(model: LanguageModel, text: str) -> Reading:
     if len(ids) < 2:
         raise ValueError("The text has fewer than two tokens; give a longer one.")
     began = time.perf_counter()
-    with torch.inference_mode():
-        rows = torch.tensor([ids], device=model.model.device)
-        logits = model.model(input_ids=rows, use_cache=False).logits[0, :-1].float()
-    losses = -logits.log_softmax(-1).gather(1, rows[0, 1:, None])[:, 0].cpu().numpy()
+    (rows,), (cost,) = model.read([ids[:-1]], [len(ids) - 1])
+    logits = rows.float()
+    said = torch.tensor(ids[1:], device=logits.device)
+    losses = -logits.log_softmax(-1).gather(1, said[:, None])[:, 0].cpu().numpy()
     mean = mean_interval(losses)
     spent = time.perf_counter() - began
-    cost = Cost(scored_tokens=len(ids), flops=model.flops_per_token * len(ids), seconds=spent, peak_bytes=model.bytes)
+    cost = replace(cost, seconds=spent, peak_bytes=model.bytes).settled()
     value, low, high = (float(np.exp(v)) for v in (mean.value, mean.low, mean.high))
     perplexity = Estimate(value, low, high, len(losses))
     return Reading(perplexity, tuple(logits.argmax(-1).tolist()), cost)

@@ -94,7 +94,7 @@ class ProgramOfThought:
         groups = model.sample(
             prompts, budget.samples, budget.max_new_tokens, self.temperature, self.top_p, seed=self.seed
         )
-        return vote_of_programs(self.task, problems, groups, model.flops_per_token, self.limits)
+        return vote_of_programs(self.task, problems, groups, self.limits)
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class ProgramAided:
         groups = model.sample(
             prompts, budget.samples, budget.max_new_tokens, self.temperature, self.top_p, seed=self.seed
         )
-        return vote_of_programs(self.task, problems, groups, model.flops_per_token, self.limits)
+        return vote_of_programs(self.task, problems, groups, self.limits)
 
 
 def pal_examples(task: Task, shots: int = 2, difficulty: int = 2, seed: int = 0) -> tuple[tuple[str, str], ...]:
@@ -139,7 +139,6 @@ def vote_of_programs(
     task: Task,
     problems: Sequence[Problem],
     groups: Sequence[Sequence[Completion]],
-    flops_per_token: float,
     limits: Limits | None = None,
 ) -> list[Attempt]:
     """Runs the programs in completions (one group a problem) and holds a plurality vote among their answers.
@@ -154,6 +153,6 @@ def vote_of_programs(
     for problem, group, programs in zip(problems, groups, written, strict=True):
         trace = [ProgramRun(p, ran[p], stated_answer(task, ran[p])) for p in programs]
         answer = plurality([run.answer for run in trace])
-        cost, unread = group_cost(group, flops_per_token), sum(run.answer is None for run in trace)
+        cost, unread = group_cost(group), sum(run.answer is None for run in trace)
         attempts.append(attempt(task, problem, answer, trace, cost, unread, printed=True))
     return attempts

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, steps_by
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import per_token
 from srm_utils.inference.verifiers import GenerativeVerifier
 from srm_utils.inference.voting import weighted
-from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.dialects import DEBATE, FOLLOW, PLAN
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -81,7 +80,7 @@ class PlannerSolverVerifier:
                 unread[i] += checked[place].unparsed if place in checked else 1
             for i, plan, solution, chance, cost in zip(open_, plans, solutions, chances, judged, strict=True):
                 traces[i].append(Turn(plan.text, solution.text, chance))
-                costs[i] += one_cost(plan, planner) + one_cost(solution, model) + cost
+                costs[i] += group_cost([plan]) + group_cost([solution]) + cost
             open_ = [i for i in open_ if traces[i][-1].chance <= self.threshold]
             if not open_:
                 break
@@ -155,7 +154,7 @@ class RoundTable:
                 prompts = [self._prompt(agent, problems[i], traces[i], seat) for i in open_]
                 for i, c in zip(open_, sample_once(agent, prompts, budget.max_new_tokens, 0.0, turn), strict=True):
                     said[i].append(Speech(agent.name, c.text, self.task.final(c.text, problems[i]), self.confidence(c)))
-                    costs[i] += one_cost(c, agent)
+                    costs[i] += group_cost([c])
             for i in open_:
                 traces[i].append(said[i])
             # Two that state no answer have not agreed on one.

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import says
 from srm_utils.sampling.completion import Cost, group_cost
@@ -73,7 +72,7 @@ class ModelCritic:
         reviews = []
         for (c,) in critic.sample(prompts, 1, self.max_new_tokens, temperature=0):
             content = CRITICISE.read(chat_of(critic).dialect, c.text).content
-            reviews.append(Review(content is True, c.text.strip(), one_cost(c, critic), int(content is None)))
+            reviews.append(Review(content is True, c.text.strip(), group_cost([c]), int(content is None)))
         return reviews
 
 
@@ -104,7 +103,7 @@ class CheckingCritic:
                 text = f"Step {at + 1} is wrong: {steps[at]}."
             else:
                 text = NOTHING_WRONG if check.read and (content or dialect == "family") else UNREAD
-            reviews.append(Review(content and at is None, text, one_cost(c, critic), int(not check.read)))
+            reviews.append(Review(content and at is None, text, group_cost([c]), int(not check.read)))
         return reviews
 
 
@@ -141,7 +140,7 @@ class ModelVerifier:
         for group, text in zip(groups, texts, strict=True):
             said = [_whole(c.text, dialect) for c in group]
             share, unread = said.count(True) / len(group), said.count(None)
-            cost = group_cost(group, judge.flops_per_token)
+            cost = group_cost(group)
             review = _verdict(self.task, text, share >= self.threshold, cost)
             if unread == len(group) and not review.content and self.task.extract(text) is not None:
                 review = replace(review, text=UNREAD)
@@ -290,7 +289,7 @@ def _versions(
         seed = solver.seed + (turn << 32)
         drawn = model.sample(prompts, 1, budget.max_new_tokens, temperature=solver.temperature, seed=seed)
         for i, (completion,) in zip(open_, drawn, strict=True):
-            versions[i].append(Version(completion.text, one_cost(completion, model)))
+            versions[i].append(Version(completion.text, group_cost([completion])))
         if turn == rounds:
             break
         reviews = solver.critic([problems[i] for i in open_], [versions[i][-1].text for i in open_], model)

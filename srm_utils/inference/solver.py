@@ -34,9 +34,10 @@ class Attempt:
     """A solver's final answer to one problem: its grade, how it was reached, and what it took.
 
     `answer` is None when the solver found none. `trace` is a list or a tree of thoughts, whatever
-    the technique's own viewer draws. `cost` holds every model call, verifiers' and teachers' too. `unparsed` counts the
-    replies that had to be read and could not be: solutions without an answer, verdicts that are neither yes nor no,
-    critiques that name no step, messages without a message. Such a reply never counts as agreement.
+    the technique's own viewer draws. `cost` holds every model call, verifiers' and teachers' too, and says what a
+    prefix cache saves among them (`Cost.settled`). `unparsed` counts the replies that had to be read and could not be:
+    solutions without an answer, verdicts that are neither yes nor no, critiques that name no step, messages without a
+    message. Such a reply never counts as agreement.
     """
 
     problem_id: str
@@ -45,6 +46,9 @@ class Attempt:
     trace: object
     cost: Cost
     unparsed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cost", self.cost.settled())
 
 
 class Solver(Protocol):

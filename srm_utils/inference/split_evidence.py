@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.debate import sample_once, spoken
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
-from srm_utils.sampling.completion import Cost
+from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MESSAGE
 from srm_utils.tasks.problem import Problem
 from srm_utils.tasks.worlds.deduction import SplitEvidenceTask
@@ -64,7 +63,7 @@ class Exchange:
             drawn = sample_once(speaker, prompts, budget.max_new_tokens, self.temperature, self.seed + (turn << 32))
             for i, completion in zip(open_, drawn, strict=True):
                 traces[i].append((agent, completion.text.strip()))
-                costs[i] += one_cost(completion, speaker)
+                costs[i] += group_cost([completion])
             open_ = [i for i in open_ if self.task.extract(traces[i][-1][1]) is None]
             if not open_:
                 break

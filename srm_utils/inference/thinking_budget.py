@@ -29,7 +29,6 @@ from srm_utils.inference.asking import (
     thought_out,
     triggered,
 )
-from srm_utils.inference.chain_of_thought import one_cost
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
@@ -94,7 +93,7 @@ class BudgetForcing:
             drawn = model.sample(asked, 1, limits, temperature=self.temperature, stop=closing, seed=seed)
             for i, (c,) in zip(open_, drawn, strict=True):
                 texts[i] = self._joined(model, texts[i], c)
-                costs[i] += one_cost(c, model)
+                costs[i] += group_cost([c])
                 left[i] = 0 if c.finish_reason == "length" else left[i] - len(c.token_ids)
             open_ = [i for i in open_ if left[i] > 0]
             if turn == self.waits or not open_:
@@ -107,7 +106,7 @@ class BudgetForcing:
         forced = forced_answers([prompts[i] for i in silent], [texts[i] for i in silent], model) if silent else []
         for i, c in zip(silent, forced, strict=True):
             texts[i] = f"{thought_out(model, texts[i])} {at_once(model, c)}".strip()
-            costs[i] += one_cost(c, model)
+            costs[i] += group_cost([c])
         return [
             attempt(self.task, p, self.task.final(t, p), t, c) for p, t, c in zip(problems, texts, costs, strict=True)
         ]
@@ -126,7 +125,7 @@ class BudgetForcing:
         asked = [replace(prompts[i], prefill=closed[i]) for i in due]
         for i, (c,) in zip(due, model.sample(asked, 1, 2 * ANSWER_TOKENS, temperature=0) if due else [], strict=True):
             texts[i] = closed[i] + newly(model, closed[i], c)
-            costs[i] += one_cost(c, model)
+            costs[i] += group_cost([c])
 
     def _room(self, model: LanguageModel, prompt: Prompt) -> int:
         """How many tokens can be thought before the model is full: "Wait." and a forced answer take some too."""
@@ -207,11 +206,11 @@ class EarlyExit:
         while open_:
             guesses = forced_answers([prompts[i] for i in open_], [texts[i] for i in open_], model)
             for i, c in zip(open_, guesses, strict=True):
-                costs[i] += one_cost(c, model)
+                costs[i] += group_cost([c])
                 answer = self.task.extract(at_once(model, c))
                 held = c.logprobs[: answer_tokens(model, c)]
                 sure = math.exp(sum(held) / max(len(held), 1))
-                probes[i].append(Probe(texts[i], answer, sure, thought[i], costs[i]))
+                probes[i].append(Probe(texts[i], answer, sure, thought[i], costs[i].settled()))
             open_ = [i for i in open_ if i not in ended and not self.exit(probes[i])]
             asked = [replace(prompts[i], prefill=texts[i]) for i in open_]
             limits = [budget.max_new_tokens - thought[i] for i in open_]
@@ -219,13 +218,13 @@ class EarlyExit:
             for i, (c,) in zip(open_, drawn, strict=True):
                 going, said = stopped(model, c), newly(model, texts[i], c)
                 texts[i] += marked(model, said, c, mark) if going else said
-                costs[i] += one_cost(c, model)
+                costs[i] += group_cost([c])
                 thought[i] += len(c.token_ids)
                 if not going or thought[i] >= budget.max_new_tokens:
                     ended.add(i)
                 stated = self.task.extract(texts[i])
                 if stated is not None:
-                    probes[i].append(Probe(texts[i], stated, 1.0, thought[i], costs[i]))
+                    probes[i].append(Probe(texts[i], stated, 1.0, thought[i], costs[i].settled()))
             open_ = [i for i in open_ if probes[i][-1].text != texts[i]]  # what stated its answer needs no probe
         return [_at(self.task, p, found) for p, found in zip(problems, probes, strict=True)]
 
@@ -294,7 +293,7 @@ class NoThinking:
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
             answers = [self.task.extract(at_once(model, c)) for c in group]
-            cost = group_cost(group, model.flops_per_token)
+            cost = group_cost(group)
             unread = answers.count(None)
             attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost, unread))
         return attempts

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from srm_utils.inference.asking import ask, chat_of, marked, newly, steps_by, stopped, thought_out
 from srm_utils.inference.solver import Attempt, attempt
-from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.sampling.completion import Completion, Cost, call_cost, group_cost
 from srm_utils.tasks.dialects import JUDGE_STEP
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
@@ -168,11 +168,11 @@ class Steps:
         self, model: LanguageModel, beginnings: Sequence[Beginning], groups: Sequence[Sequence[Completion]]
     ) -> list[Cost]:
         read: set[tuple[str, str]] = set()
-        costs, flops = [], model.flops_per_token
+        costs = []
         for (problem, branch), group in zip(beginnings, groups, strict=True):
             known = (problem.id, branch.text) in read
             read.add((problem.id, branch.text))
-            costs.append(Cost.total(c.cost for c in group) if known else group_cost(group, flops))
+            costs.append(Cost.total(c.cost for c in group) if known else group_cost(group))
         return costs
 
 
@@ -270,8 +270,8 @@ def says(
     """The probability that the model answers each prompt with a word; `otherwise` where the prompt is None.
 
     The family answers in that word or its opposite, and the word's own probability is taken. Other models may begin in
-    many ways, so that the word is weighed against its opposite: P(Yes) / (P(Yes) + P(No)). Both readings are paid for.
-    A prompt asked twice for one problem is read, and charged, once.
+    many ways, so that the word is weighed against its opposite: P(Yes) / (P(Yes) + P(No)). One reading gives both. A
+    prompt asked twice for one problem is read, and charged, once.
     """
     first: dict[tuple[str, Prompt], int] = {}
     for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
@@ -281,12 +281,15 @@ def says(
     if chat_of(model).tags is not None:
         # A verdict is weighed behind a thought that is closed.
         asked = [replace(p, prefill=thought_out(model, "")) for p in asked]
-    weighed = _weigh(model, asked, word)
-    if chat_of(model).dialect == "instruct":
-        against = _weigh(model, asked, _AGAINST[word])
-        weighed = [(_share(a, b), cost + more) for (a, cost), (b, more) in zip(weighed, against, strict=True)]
-    else:
-        weighed = [(math.exp(logprob), cost) for logprob, cost in weighed]
+    words = [word, _AGAINST[word]] if chat_of(model).dialect == "instruct" else [word]
+    # The word follows a space, except where the template already ends in one (or in a newline).
+    joints = ["" if model.render(p)[-1:].isspace() else " " for p in asked]
+    scored = model.score([p for p in asked for _ in words], [joint + w for joint in joints for w in words])
+    weighed = []
+    for i in range(len(asked)):
+        mine = scored[i * len(words) : (i + 1) * len(words)]
+        chance = _share(mine[0].logprob, mine[1].logprob) if len(mine) > 1 else math.exp(mine[0].logprob)
+        weighed.append((chance, call_cost(s.cost for s in mine)))
     answers = dict(zip(first, weighed, strict=True))
     values, costs = [], []
     for i, (problem, prompt) in enumerate(zip(problems, prompts, strict=True)):
@@ -294,13 +297,6 @@ def says(
         values.append(value)
         costs.append(cost if prompt is not None and first[problem.id, prompt] == i else Cost())
     return values, costs
-
-
-def _weigh(model: LanguageModel, prompts: Sequence[Prompt], word: str) -> list[tuple[float, Cost]]:
-    """The log-probability of a word behind each prompt, and what reading it cost."""
-    # The word follows a space, except where the template already ends in one (or in a newline).
-    scored = model.score(prompts, [word if model.render(p)[-1:].isspace() else f" {word}" for p in prompts])
-    return [(s.logprob, s.cost) for s in scored]
 
 
 def _share(a: float, b: float) -> float:

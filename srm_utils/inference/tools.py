@@ -129,7 +129,7 @@ class CalculatorCalls:
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
             answers = [self.task.final(c.text, problem) for c in group]
-            cost = group_cost(group, model.flops_per_token)
+            cost = group_cost(group)
             attempts.append(attempt(self.task, problem, plurality(answers), group, cost, answers.count(None)))
         return attempts
 
@@ -192,6 +192,6 @@ class ReAct:
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
             answers = [self.task.final(c.text, problem) for c in group]
-            cost = group_cost(group, model.flops_per_token)
+            cost = group_cost(group)
             attempts.append(attempt(self.task, problem, plurality(answers), group, cost, answers.count(None)))
         return attempts

@@ -48,13 +48,11 @@ class VerifiedSamples:
         groups = model.sample(prompts, budget.samples, budget.max_new_tokens, self.temperature, seed=self.seed)
         scored = score_samples(self.scorer, problems, groups)
         attempts = []
-        rows = zip(
-            problems, groups, scored.values(self.aggregate).tolist(), scored.costs, scored.unparsed, strict=True
-        )
+        rows = zip(problems, groups, scored.values(self.aggregate).tolist(), scored.costs, scored.unparsed, strict=True)
         for problem, group, values, cost, unread in rows:
             answers = [self.task.final(c.text, problem) for c in group]
             trace = list(zip([c.text for c in group], values, strict=True))
-            whole = group_cost(group, model.flops_per_token) + cost
+            whole = group_cost(group) + cost
             unread += answers.count(None)
             attempts.append(attempt(self.task, problem, self.choose(answers, values), trace, whole, unread))
         return attempts
@@ -142,7 +140,7 @@ class GenerativeVerifier:
             ]
             first = prompt not in read
             read.add(prompt)
-            cost = group_cost(group, model.flops_per_token) if first else Cost()
+            cost = group_cost(group) if first else Cost()
             unread = sum(not check.read for check in checks_read) if first else 0
             out.append(StepScores(tuple(scores), cost, unread))
         return out

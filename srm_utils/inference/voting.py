@@ -131,7 +131,7 @@ class SelfConsistency:
         attempts = []
         for problem, group in zip(problems, groups, strict=True):
             answers = [self.task.final(c.text, problem) for c in group]
-            cost, unread = group_cost(group, model.flops_per_token), answers.count(None)
+            cost, unread = group_cost(group), answers.count(None)
             attempts.append(attempt(self.task, problem, self.vote(answers, group), group, cost, unread))
         return attempts
 
@@ -196,7 +196,7 @@ class AdaptiveConsistency:
             for i, group in zip(undecided, groups, strict=True):
                 drawn[i] += group
                 answers[i] += [self.task.final(c.text, problems[i]) for c in group]
-                costs[i] += group_cost(group, model.flops_per_token)
+                costs[i] += group_cost(group)
             undecided = [i for i in undecided if self.posterior(answers[i]) <= self.threshold]
             if not undecided:
                 break
@@ -218,11 +218,8 @@ class Replay:
     samples are used up.
     """
 
-    def __init__(
-        self, prompts: Sequence[Prompt], groups: Sequence[Sequence[Completion]], flops_per_token: float, seed: int = 0
-    ) -> None:
+    def __init__(self, prompts: Sequence[Prompt], groups: Sequence[Sequence[Completion]], seed: int = 0) -> None:
         rng = Random(seed)
-        self.flops_per_token = flops_per_token
         self._left = {p: rng.sample(list(group), len(group)) for p, group in zip(prompts, groups, strict=True)}
 
     def sample(

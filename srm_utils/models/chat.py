@@ -242,7 +242,6 @@ def _turn(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], str]:
     return [i for i in closing if i in special], opening
 
 
-
 def _refusal(error: Exception, remedy: str = "") -> str:
     said = " ".join(str(error).split())[:120]
     remedy = remedy or "load it with chat=Chat(template=False), or repair chat_template in its tokenizer"

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.models.chat import Chat, find_chat, wanted_chat
 from srm_utils.models.checks import check_vocabulary, check_widths, fitting, with_adapter
-from srm_utils.models.experts import idle_weights
 from srm_utils.models.quiet import quiet
 from srm_utils.models.resolve import locate
 from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.ledger import Prices, Read, prices, weights
 from srm_utils.tasks.problem import Prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from srm_utils.sampling.cache import PrefixStore
@@ -87,7 +88,7 @@ class LanguageModel:
     @property
     def parameters(self) -> int:
         """Number of weights, as many as before any quantisation packed them; tied ones once."""
-        return sum(_weights(p) for p in self.model.parameters())
+        return sum(weights(p) for p in self.model.parameters())
 
     @property
     def bytes(self) -> int:
@@ -100,11 +101,13 @@ class LanguageModel:
 
     @property
     def flops_per_token(self) -> float:
-        """FLOPs to process one token, 2 for each weight it is multiplied with: of experts, those that are active."""
-        embedding = self.model.get_input_embeddings().weight
-        output = self.model.get_output_embeddings()
-        tied = output is not None and output.weight is embedding
-        return 2.0 * (self.parameters - (0 if tied else _weights(embedding)) - idle_weights(self.model))
+        """FLOPs to read one token and compute its logits, 2 for each weight it meets; attention comes on top."""
+        return self.prices.body + self.prices.head
+
+    @property
+    def prices(self) -> Prices:
+        """What the model spends on a token, on its logits, and on attention (`sampling.ledger`)."""
+        return prices(self.model)
 
     @property
     def positions(self) -> int:
@@ -182,7 +185,6 @@ class LanguageModel:
             pause=pause,
             seed=seed,
             max_batch=max_batch,
-            flops_per_token=self.flops_per_token,
             model_bytes=self.bytes,
             progress=progress,
             prefixes=self._prefixes,
@@ -226,11 +228,50 @@ class LanguageModel:
         began = time.perf_counter()
         with sampling_mode(self.model):
             logprobs = score_tokens(self.model, asked, said, self._prefixes)
-        lengths = [len(p) + len(c) for p, c in zip(asked, said, strict=True)]
-        seconds = (time.perf_counter() - began) / max(1, sum(lengths))
-        flops, size = self.flops_per_token, self.bytes
-        costs = [Cost(scored_tokens=n, flops=flops * n, seconds=seconds * n, peak_bytes=size) for n in lengths]
+        seconds = time.perf_counter() - began
+        texts = [(*prompt, *ids[:-1]) if ids else () for prompt, ids in zip(asked, said, strict=True)]
+        costs = self._reading_costs(texts, [len(ids) for ids in said])
+        share = seconds / max(1.0, sum(cost.scored_tokens for cost in costs))
+        costs = [replace(cost, seconds=share * cost.scored_tokens, peak_bytes=self.bytes) for cost in costs]
         return [Scored(tuple(c), each, cost) for c, each, cost in zip(said, logprobs, costs, strict=True)]
+
+    def _reading_costs(self, texts: Sequence[tuple[int, ...]], wanted: Sequence[int]) -> list[Cost]:
+        charged = self.prices
+        return [self.reading_cost(text, n, charged) if n else Cost() for text, n in zip(texts, wanted, strict=True)]
+
+    def read(self, texts: Sequence[Sequence[int]], wanted: Sequence[int]) -> tuple[list[torch.Tensor], list[Cost]]:
+        """Logits [tokens asked for, vocabulary] behind the last tokens of texts, and what reading each cost.
+
+        Args:
+            texts: token ids, at least one each.
+            wanted: how many of each text's last tokens are asked for, at least one.
+        """
+
+        from srm_utils.sampling.engine import sampling_mode
+        from srm_utils.sampling.scoring import read_logits
+
+        asked = [tuple(text) for text in texts]
+        most: dict[tuple[int, ...], int] = {}
+        for text, count in zip(asked, wanted, strict=True):
+            most[text] = max(most.get(text, 0), count)
+        found: dict[tuple[int, ...], torch.Tensor] = {}
+        with sampling_mode(self.model):
+            for batch, logits in read_logits(self.model, most, self._prefixes):
+                found |= dict(zip(batch, logits.split([most[text] for text in batch]), strict=True))
+        rows = [found[text][-count:] for text, count in zip(asked, wanted, strict=True)]
+        return rows, self._reading_costs(asked, wanted)
+
+    def reading_cost(self, ids: Sequence[int], logits: int = 0, charged: Prices | None = None) -> Cost:
+        """What it costs to read a text from its beginning, with the logits of its last `logits` tokens.
+
+        Args:
+            ids: token ids.
+            logits: how many of the last tokens are asked for their logits.
+            charged: the model's `prices`, where they are at hand.
+        """
+        charged = self.prices if charged is None else charged
+        read = Read(id(self.model), charged, (tuple(ids),), logits=logits)
+        return Cost(scored_tokens=len(ids), flops=charged.reading(0, len(ids), logits), reads=(read,))
 
     @contextmanager
     def keeping_prefixes(self, most_bytes: int | None = None) -> Iterator[PrefixStore]:
@@ -434,12 +475,6 @@ def _listed(prompts: Sequence[Prompt | str]) -> Sequence[Prompt | str]:
     if isinstance(prompts, str | Prompt):
         raise ValueError("prompts is one prompt; put it in a list: [prompt].")
     return prompts
-
-
-def _weights(parameter: Any) -> int:
-    """Weights in a parameter; a 4-bit one packs two in a byte and keeps its true shape aside."""
-    state = getattr(parameter, "quant_state", None)
-    return state.shape.numel() if state is not None else parameter.numel()
 
 
 def _quantisation_constants(parameter: Any) -> list[Any]:

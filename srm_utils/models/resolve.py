@@ -134,9 +134,7 @@ def _with_base(adapter: Path, name: str) -> Located:
     try:
         base = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"adapter_config.json of {name!r} is damaged; copy or download the adapter again."
-        ) from error
+        raise ValueError(f"adapter_config.json of {name!r} is damaged; copy or download the adapter again.") from error
     if not base or str(base) == name:
         raise ValueError(
             f"The adapter {name!r} does not say which model it belongs to; name the model and pass adapter={name!r}."

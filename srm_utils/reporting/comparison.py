@@ -33,7 +33,7 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
     rows = []
     for budget in comparison.budgets:
         found = comparison.at(budget)
-        ranked = sorted(found, key=lambda name: (-found[name].value, found[name].cost.flops))
+        ranked = sorted(found, key=lambda name: (-found[name].value, comparison.spent(found[name])))
         matrix = comparison.matrix(budget) if len(found) > 1 else None
         for name in ranked:
             r = found[name]
@@ -42,7 +42,8 @@ def comparison_table(comparison: Comparison) -> pd.DataFrame:
                 {
                     "budget": budget, "solver": name, "accuracy": f"{r.value:.1%}",
                     "95% interval": f"{100 * r.low:.1f}–{r.high:.1%}", "size": r.settings["size"],
-                    "FLOPs": si(r.cost.flops), "spent": f"{r.cost.flops / r.extra['allowed']:.0%}",
+                    "FLOPs": si(r.cost.flops), "FLOPs, prefix cache": si(r.cost.cached_flops),
+                    "spent": f"{comparison.spent(r) / r.extra['allowed']:.0%}",
                     "tokens": si(r.cost.tokens), "seconds": f"{r.cost.seconds:.3g}",
                     "unparsed": f"{np.mean(r.extra.get('unparsed', 0)):.2g}", "against the best": said,
                 }

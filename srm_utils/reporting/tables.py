@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srm_utils.evaluation.statistics import Estimate
+from srm_utils.evaluation.bills import Bill, turned
+from srm_utils.evaluation.statistics import Estimate, Measurement
 from srm_utils.reporting.figures import si
 from srm_utils.sampling.completion import Cost
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pandas.io.formats.style import Styler
 
-COLUMNS = ("accuracy", "95% interval", "FLOPs", "tokens", "seconds", "peak memory")
+COLUMNS = ("accuracy", "95% interval", "FLOPs", "with a prefix cache", "tokens", "seconds", "peak memory")
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class ResultsTable:
 
 
 def results_table(rows: Mapping[str, tuple[Estimate, Cost]]) -> ResultsTable:
-    """One row a method: accuracy [interval], FLOPs, tokens, seconds and peak memory.
+    """One row a method: accuracy [interval], FLOPs without a cache and with one, tokens, seconds and peak memory.
 
     `rows` maps a method to its accuracy and mean cost per problem, for example
     `(evaluation.accuracy(), evaluation.cost)`. Raises ValueError for no rows.
@@ -64,6 +65,7 @@ def results_table(rows: Mapping[str, tuple[Estimate, Cost]]) -> ResultsTable:
             f"{e.value:.1%}",
             f"{100 * e.low:.1f}–{e.high:.1%}",
             si(cost.flops),
+            si(cost.cached_flops),
             si(cost.tokens),
             f"{cost.seconds:.3g}",
             si(cost.peak_bytes, "B"),
@@ -71,3 +73,21 @@ def results_table(rows: Mapping[str, tuple[Estimate, Cost]]) -> ResultsTable:
         for e, cost in rows.values()
     ]
     return ResultsTable(pd.DataFrame(cells, index=list(rows), columns=list(COLUMNS)))
+
+
+def bills_table(gaps: Mapping[str, Mapping[Bill, Measurement]], level: float = 0.95) -> pd.DataFrame:
+    """One row a comparison at equal cost: its gap under each bill, and whether it turns from one to the other.
+
+    `gaps` maps the name of a comparison to what `bills.on_both_bills` gave. Raises ValueError for none.
+    """
+    import pandas as pd
+
+    if not gaps:
+        raise ValueError("There is nothing to tabulate; give at least one comparison.")
+    other = turned(gaps, level)
+    rows = {
+        name: {f"at equal FLOPs, {bill}": str(gap.interval(level)) for bill, gap in found.items()}
+        | {"turns": "yes" if name in other else "no"}
+        for name, found in gaps.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")

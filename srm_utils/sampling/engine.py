@@ -28,7 +28,8 @@ from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.fallback import generate_samples
-from srm_utils.sampling.reading import Room, read_shared_beginnings
+from srm_utils.sampling.ledger import Prices, Read, prices
+from srm_utils.sampling.reading import Room, begun_alike, read_shared_beginnings
 from srm_utils.sampling.rows import Prefix, Rows
 from srm_utils.sampling.samples import Pause, Sample, append
 from srm_utils.sampling.support import usable, why_unsupported
@@ -116,7 +117,6 @@ def sample_tokens(
     pause: Pause | Sequence[Pause] | None = None,
     seed: int | Sequence[int] = 0,
     max_batch: int | None = None,
-    flops_per_token: float = 0.0,
     model_bytes: float = 0.0,
     progress: bool = False,
     timings: Timings | None = None,
@@ -131,9 +131,9 @@ def sample_tokens(
     is asked (one function or one a prompt): the text it returns is appended and read, not drawn (counted in the
     completion's prompt tokens, log-probability 0), and generation goes on; None changes nothing. Equal prompts are
     prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
-    decoded together. `prefixes` holds what the model has read before and is not read again. Penalties in the model's
-    own generation config do not apply. Architectures without attention, or with an unknown kind of it, are drawn by the
-    slower `model.generate` under the same contract.
+    decoded together. `prefixes` holds what the model has read before and is not read again; without it, what many
+    prompts begin with is still read once. Penalties in the model's own generation config do not apply. Architectures
+    without attention, or with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
 
     Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
 
@@ -184,7 +184,7 @@ def sample_tokens(
                 model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock, prefixes
             )
     seconds = time.perf_counter() - began
-    return _completions(prompts, drawn, flops_per_token, model_bytes + cache_bytes, seconds)
+    return _completions(model, prompts, drawn, model_bytes + cache_bytes, seconds)
 
 
 def _run(
@@ -209,7 +209,10 @@ def _run(
     # Long rows first: like lengths meet in a batch, and the short ones fill up the end. Before that by the number of
     # samples, for prefixes of as many rows share a product.
     waiting = deque(sorted(groups, key=lambda ids: (-len(groups[ids]), -longest[ids], -len(ids))))
-    store = usable(model, store)
+    kept = store = usable(model, store)
+    if store is None and begun_alike(list(groups), PrefixStore()):
+        # For this call alone: worked examples, for one, are read once for all prompts that begin with them.
+        store = usable(model, PrefixStore())
     if store is not None:
         read_shared_beginnings(model, list(groups), store)
     pool = deque(_prefill_next(model, groups, waiting, capacity, clock, store))
@@ -233,8 +236,8 @@ def _run(
                 done.append(start + i)
         rows.next_token[start : rows.live] = tokens
         t1 = time.perf_counter()
-        if store is not None:
-            rows.keep(done, store)
+        if kept is not None:
+            rows.keep(done, kept)
         rows.release(done)
         bar.update(len(done))
         clock.sampling += t1 - t0
@@ -290,34 +293,57 @@ def _prefill_next(
 
 
 def _completions(
+    model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     drawn: list[list[Sample]],
-    flops_per_token: float,
     peak_bytes: float,
     seconds: float,
 ) -> list[list[Completion]]:
     """Samples as completions; wall seconds are shared out by tokens, peak memory is that of weights and cache."""
-    flat = [s for group in drawn for s in group]
-    share = seconds / max(1, sum(len(s.ids) for s in flat))
-    made = iter(
-        Completion(
-            text=s.final_text(),
-            token_ids=tuple(s.ids),
-            logprobs=tuple(s.logprobs),
-            finish_reason="length" if s.finish == "length" else "stop",
-            # A prompt that is too long was never read.
-            prompt_tokens=len(prompts[s.prompt]) if s.room > 0 else 0,
-            cost=Cost(
-                prompt_tokens=s.forced_count,
-                generated_tokens=len(s.ids) - s.forced_count,
-                flops=flops_per_token * len(s.ids),
-                seconds=share * len(s.ids),
-                peak_bytes=peak_bytes,
-            ),
+    charged = prices(model)
+    share = seconds / max(1, sum(len(s.ids) for group in drawn for s in group))
+    out = []
+    for prompt, group in zip(prompts, drawn, strict=True):
+        # A prompt that is too long was never read.
+        asked = tuple(prompt) if group and group[0].room > 0 else ()
+        reading = Cost(
+            prompt_tokens=len(asked),
+            flops=charged.reading(0, len(asked), logits=1) if asked else 0.0,
+            reads=(Read(id(model), charged, (asked,)),) if asked else (),
         )
-        for s in flat
+        out.append([_completion(s, model, charged, asked, reading, share, peak_bytes) for s in group])
+    return out
+
+
+def _completion(
+    sample: Sample,
+    model: PreTrainedModel,
+    charged: Prices,
+    prompt: tuple[int, ...],
+    reading: Cost,
+    share: float,
+    peak_bytes: float,
+) -> Completion:
+    drawn = tuple(sample.ids)
+    # The logits of the first token come with the prompt, and the last token is not read.
+    steps = max(0, len(drawn) - 1)
+    cost = Cost(
+        prompt_tokens=sample.forced_count,
+        generated_tokens=len(drawn) - sample.forced_count,
+        flops=charged.reading(len(prompt), len(prompt) + steps, logits=steps),
+        seconds=share * len(drawn),
+        peak_bytes=peak_bytes,
+        reads=(Read(id(model), charged, (prompt, drawn[:steps]), len(prompt), steps),) if steps else (),
     )
-    return [[next(made) for _ in group] for group in drawn]
+    return Completion(
+        text=sample.final_text(),
+        token_ids=drawn,
+        logprobs=tuple(sample.logprobs),
+        finish_reason="length" if sample.finish == "length" else "stop",
+        prompt_tokens=len(prompt),
+        cost=cost,
+        prompt_cost=reading,
+    )
 
 
 def _check(

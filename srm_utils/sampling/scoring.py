@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -43,23 +43,14 @@ def score_tokens(
             texts.setdefault(prompt + said[:-1], []).append(said)
     if not texts:
         return [()] * len(asked)
-    keeps_nothing = bool(why_unsupported(model))
-    store = None if keeps_nothing else usable(model, prefixes)
-    if not keeps_nothing and store is None and begun_alike(list(texts), PrefixStore()):
-        store = usable(model, PrefixStore())
-    if store is not None:
-        read_shared_beginnings(model, list(texts), store)
     found: dict[tuple[tuple[int, ...], tuple[int, ...]], tuple[float, ...]] = {}
     wanted = {text: max(map(len, said)) for text, said in texts.items()}
-    vocabulary = model.config.get_text_config(decoder=True).vocab_size
-    for batch in batches(list(texts), store, Room(model, SCORED_LOGITS // vocabulary), wanted):
-        counts = [wanted[text] for text in batch]
-        logits = _read_whole(model, batch, counts) if keeps_nothing else read(model, batch, counts, store)[1]
+    for batch, logits in read_logits(model, wanted, prefixes):
         places: list[int] = []
         tokens: list[int] = []
         end = 0
-        for text, count in zip(batch, counts, strict=True):
-            end += count
+        for text in batch:
+            end += wanted[text]
             for said in texts[text]:
                 places += range(end - len(said), end)
                 tokens += said
@@ -68,6 +59,28 @@ def score_tokens(
             for said in texts[text]:
                 found[text, said] = tuple(next(logprobs) for _ in said)
     return [found[prompt + said[:-1], said] if said else () for prompt, said in asked]
+
+
+def read_logits(
+    model: PreTrainedModel, wanted: Mapping[tuple[int, ...], int], prefixes: PrefixStore | None = None
+) -> Iterator[tuple[list[tuple[int, ...]], torch.Tensor]]:
+    """Texts in batches, with the logits [tokens asked for, vocabulary] behind the last tokens of each, in their order.
+
+    Args:
+        model: in sampling mode (`engine.sampling_mode`).
+        wanted: how many of the last tokens of each text, given by its token ids, are asked for.
+        prefixes: as for `score_tokens`.
+    """
+    keeps_nothing = bool(why_unsupported(model))
+    store = None if keeps_nothing else usable(model, prefixes)
+    if not keeps_nothing and store is None and begun_alike(list(wanted), PrefixStore()):
+        store = usable(model, PrefixStore())
+    if store is not None:
+        read_shared_beginnings(model, list(wanted), store)
+    vocabulary = model.config.get_text_config(decoder=True).vocab_size
+    for batch in batches(list(wanted), store, Room(model, SCORED_LOGITS // vocabulary), wanted):
+        counts = [wanted[text] for text in batch]
+        yield batch, _read_whole(model, batch, counts) if keeps_nothing else read(model, batch, counts, store)[1]
 
 
 def _read_whole(model: PreTrainedModel, texts: Sequence[tuple[int, ...]], counts: Sequence[int]) -> torch.Tensor:

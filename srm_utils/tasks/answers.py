@@ -212,7 +212,6 @@ TEXT = AnswerFormat(
 )
 
 
-
 def _read_verbatim(said: str, how: How) -> str | None:
     if how in ("boxed", "tagged", "hashes", "bare"):
         return said.strip() or None

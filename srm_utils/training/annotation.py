@@ -158,7 +158,7 @@ def rewritten(
     if not new:
         return []
     records = sampled(model, task, new, samples, style, max_new_tokens, temperature, seed + 1)
-    spent = Cost.total(group_cost(group, model.flops_per_token) for group in groups)
+    spent = Cost.total(group_cost(group) for group in groups)
     return [replace(r, source="rewritten") for r in charged(records, spent)]
 
 
@@ -333,10 +333,11 @@ def _records(
     for problem, group in zip(problems, groups, strict=True):
         grades = [grade(c.text, problem) for c in group]
         solved = sum(g == Grade.CORRECT for g in grades) / len(group)
-        tokens = group[0].prompt_tokens / len(group)
-        asked = Cost(prompt_tokens=tokens, flops=model.flops_per_token * tokens)
+        asked = group[0].asked * (1 / len(group))
         records += [
-            Annotated(problem, c.text.strip(), source, task.final(c.text, problem), graded, solved, asked + c.cost)
+            Annotated(
+                problem, c.text.strip(), source, task.final(c.text, problem), graded, solved, asked + c.cost.settled()
+            )
             for c, graded in zip(group, grades, strict=True)
         ]
     return records
@@ -344,15 +345,7 @@ def _records(
 
 def charged(records: Sequence[Annotated], spent: Cost) -> list[Annotated]:
     """The records, each with an equal part of what was spent beside them."""
-    n = len(records)
-    part = replace(
-        spent,
-        prompt_tokens=spent.prompt_tokens / n,
-        generated_tokens=spent.generated_tokens / n,
-        scored_tokens=spent.scored_tokens / n,
-        flops=spent.flops / n,
-        seconds=spent.seconds / n,
-    )
+    part = spent * (1 / len(records))
     return [replace(r, cost=r.cost + part) for r in records]
 
 

@@ -125,7 +125,7 @@ def answer_questions(
     that would not fit what the answerer reads stay open.
     """
     groups = questioner.sample([task.prompt(p, "decompose") for p in problems], 1, max_new_tokens, 0.0)
-    costs = [group_cost(g, questioner.flops_per_token) for g in groups]
+    costs = [group_cost(g) for g in groups]
     texts, open_questions = [], []
     for (asked,) in groups:
         plan, pairs = decomposition(asked.text.strip())
@@ -140,7 +140,7 @@ def answer_questions(
         answers = answerer.sample(list(prompts.values()), 1, max_new_tokens, 0.0)
         for i, (answer,) in zip(prompts, answers, strict=True):
             texts[i] = f"{asked_now[i]} {answer.text.strip()}"
-            costs[i] += group_cost([answer], answerer.flops_per_token)
+            costs[i] += group_cost([answer])
     for i, text in enumerate(texts):
         numbers = re.findall(r"\d+", text)
         if task.extract(text) is None and open_questions[i] and numbers:
@@ -330,7 +330,7 @@ def completions(
         rows = [encode_example(student, prompt, answer) for prompt, answer in batch]
         return prompts, [[t for t in row["labels"] if t != IGNORED] for row in rows], None
     groups = student.sample(prompts, 1, config.max_new_tokens, seed=config.seed * 100_003 + step)
-    spent = Cost.total(group_cost(g, student.flops_per_token) for g in groups)
+    spent = Cost.total(group_cost(g) for g in groups)
     return prompts, [list(c.token_ids) for (c,) in groups], spent
 
 

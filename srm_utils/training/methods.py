@@ -320,7 +320,7 @@ def _dpo(request: Request, folder: Path) -> tuple[TrainedModel, Data]:
             prompts = [task.prompt(p, request.style) for p in questions]
             groups = own.sample(prompts, request.samples or 1, request.max_new_tokens, seed=seed)
             pairs = graded_pairs(task, questions, groups, request.style, seed=seed)
-            cost = Cost.total(group_cost(group, own.flops_per_token) for group in groups)
+            cost = Cost.total(group_cost(group) for group in groups)
             said = [[[c.text, c.token_ids] for c in (p.chosen, p.rejected)] for p in pairs]
             asked = [asdict(p.prompt) for p in pairs if isinstance(p.prompt, Prompt)]
             return [[prompt, *both] for prompt, both in zip(asked, said, strict=True)], cost

@@ -226,13 +226,15 @@ class RewardModel:
     def score(self, problems: Sequence[Problem], texts: Sequence[str]) -> list[StepScores]:
         """The score after each step of each solution, in one pass over each."""
         rows = [self.encode(p, t) for p, t in zip(problems, texts, strict=True)]
-        flops = self.model.flops_per_token
+        charged = self.model.prices
         scored: dict[int, StepScores] = {}
         for batch, states, seconds in self._read([ids for ids, _ in rows]):
             for i, state in zip(batch, states, strict=True):
                 ids, ends = rows[i]
                 scores = self.head(state[ends].to(self.head.weight.dtype))[:, 0].double().sigmoid().tolist()
-                cost = Cost(scored_tokens=len(ids), flops=flops * len(ids), seconds=seconds * len(ids))
+                # The whole text is read each time, and without the output head.
+                spent = charged.reading(0, len(ids))
+                cost = Cost(scored_tokens=len(ids), flops=spent, seconds=seconds * len(ids))
                 scored[i] = StepScores(tuple(scores), cost)
         return [scored[i] for i in range(len(rows))]
 

@@ -412,7 +412,7 @@ def roll_out(
     problems, prompts = zip(*batch, strict=True)
     groups = model.sample(prompts, samples, length, temperature=1.0, seed=seed)
     rewards = rewards_of(reward, problems, groups, ContinuationTokenizer(model.tokenizer, model.encode("a")).decode)
-    cost = Cost.total(group_cost(g, model.flops_per_token) for g in groups)
+    cost = Cost.total(group_cost(g) for g in groups)
     silent = 1 - float(has_signal(rewards).float().mean())
     drawn = len(groups) * samples
     return Rollout(tuple(problems), tuple(prompts), tuple(map(tuple, groups)), rewards, drawn, silent, cost)

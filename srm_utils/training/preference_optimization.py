@@ -188,7 +188,7 @@ def step_pairs(
             if sound and step.token_ids != wrong.token_ids:
                 pairs.append(Preference(prompt, step, wrong))
                 break
-    return pairs, Cost.total(group_cost(group, model.flops_per_token) for group in tries)
+    return pairs, Cost.total(group_cost(group) for group in tries)
 
 
 def _wrong_step(
@@ -380,7 +380,7 @@ def iterate(
                 length=sum(lengths) / len(lengths),
                 mixed=sum(0 < sum(row) < len(row) for row in grades) / len(grades),
                 pairs=tuple(pairs),
-                sampling=Cost.total(group_cost(g, writer.flops_per_token) for g in groups),
+                sampling=Cost.total(group_cost(g) for g in groups),
                 trained=replace(trained, name=f"{name}, {config.method}, round {i + 1}"),
             )
         )

@@ -154,7 +154,7 @@ def rollout_labels(
     for (problem, beginning), group in zip(open_, groups, strict=True):
         right = [task.grade(beginning + c.text, problem) == Grade.CORRECT for c in group]
         known[problem, beginning] = sum(right) / rollouts
-        cost += group_cost(group, model.flops_per_token)
+        cost += group_cost(group)
     return Rollouts([tuple(known[b] for b in row) for row in begun], cost)
 
 

@@ -259,8 +259,8 @@ def measure(
     drawn = model.sample([*prompts, *prompts], counts, config.max_new_tokens, temperature=heats, seed=config.seed)
     greedy, groups = drawn[:n], drawn[n:]
     return Measured(
-        evaluate(task, problems, greedy, model),
-        evaluate(task, problems, groups, model),
+        evaluate(task, problems, greedy),
+        evaluate(task, problems, groups),
         diversity(task, problems, groups),
         score_samples(judge, problems, groups).values() if judge is not None else None,
     )

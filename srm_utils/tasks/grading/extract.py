@@ -210,9 +210,7 @@ def final(
     return closing(said)
 
 
-def _last_statement(
-    text: str, read: Read, more: Callable[[str], Iterator[Statement]]
-) -> tuple[Found | None, bool]:
+def _last_statement(text: str, read: Read, more: Callable[[str], Iterator[Statement]]) -> tuple[Found | None, bool]:
     """The last statement that can be read, and whether the text was cut off inside its last one."""
     places = sorted([*statements(text), *more(text)], key=lambda s: (s.start, s.end))
     last = len(places) - 1

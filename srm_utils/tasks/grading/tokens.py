@@ -98,9 +98,7 @@ _SYNONYMS = (
     (re.compile(r"\b(?:US|AU|CA|NZ) ?¤"), "¤"),
     (re.compile(r"^([+-]?) ?(USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|CAD|AUD|Rs\.?) ?([0-9.]+)"), r"\1\3 \2"),
 )
-MATRIX = re.compile(
-    r"[\[(]?\s*\\begin\{([bpB]?matrix|smallmatrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}\s*[\])]?"
-)
+MATRIX = re.compile(r"[\[(]?\s*\\begin\{([bpB]?matrix|smallmatrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}\s*[\])]?")
 #: What may stand before an answer without changing it.
 _LEAD = re.compile(
     r"(?:(?:therefore|thus|hence|so|then|approximately|approx\.?|about|around|roughly|exactly|precisely|simply|just|"
