@@ -186,3 +186,56 @@ def test_errors_become_a_sentence_and_a_code(
 def test_papers_finds_a_paper() -> None:
     code, text, _ = srm("papers", "self-consistency")
     assert code == 0 and "wang2022selfconsistency" in text
+
+
+#: A child process imports the package that these tests import.
+WITH_PATH = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+HEAVY = {"torch", "transformers", "trl", "numpy", "pandas", "scipy", "datasets", "matplotlib", "distributed"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--task", "nosuch"), "There is no task 'nosuch'"),
+        (("--task", "chain", "--budget", "many"), "The budget 'many' cannot be read"),
+    ],
+)
+def test_a_wrong_task_or_budget_is_told_of_before_torch_is_imported(arguments: tuple[str, ...], told: str) -> None:
+    code = (
+        "import sys\nfrom srm_utils.cli.main import app\n"
+        f"try:\n    app(['compare', *{arguments!r}], prog_name='srm')\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=WITH_PATH, capture_output=True, text=True)
+    imported = set(done.stdout.split())
+    assert done.stderr.startswith(told), done.stderr
+    assert "srm_utils.tasks.registry" in imported and not HEAVY & imported
+
+
+def test_importing_the_package_imports_nothing_heavy_and_changes_no_global_state() -> None:
+    """torch comes first, so that its own state can be compared; a second process counts what is imported."""
+    code = """
+import logging, os, random, sys, warnings
+import numpy, torch
+
+def state():
+    levels = {name: getattr(logger, "level", None) for name, logger in logging.root.manager.loggerDict.items()}
+    drawn = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    threads = torch.get_num_threads(), torch.get_num_interop_threads()
+    here = os.getcwd(), dict(os.environ), list(sys.path)
+    handlers = list(logging.root.handlers)
+    return list(warnings.filters), logging.root.level, handlers, levels, drawn, threads, here, torch.get_default_dtype()
+
+before, known = state(), set(sys.modules)
+import srm_utils
+assert state() == before
+print(*(name for name in set(sys.modules) - known if sys.modules[name] is None or name == "srm_utils"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], env=WITH_PATH, capture_output=True, text=True)
+    assert done.stdout.split() == ["srm_utils"], done.stdout + done.stderr
+    alone = "import sys, srm_utils; print(*sys.modules)"
+    listed = subprocess.run([sys.executable, "-c", alone], env=WITH_PATH, capture_output=True, text=True, check=True)
+    imported = set(listed.stdout.split())
+    assert "srm_utils" in imported and not HEAVY & imported
+    # No room is imported before a name of it is asked for.
+    assert not [name for name in imported if name.startswith("srm_utils.")]

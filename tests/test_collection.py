@@ -565,7 +565,7 @@ def test_a_runs_processes_compile_no_grammar(environment: dict[str, str]) -> Non
 
 def test_the_package_version_is_its_code(package: Path, environment: dict[str, str]) -> None:
     def version() -> str:
-        code = "from srm_utils.collection.runner import code_version; print(code_version())"
+        code = "from srm_utils.collection.dispatch import code_version; print(code_version())"
         return subprocess.run(
             [sys.executable, "-c", code], env=environment, cwd=package, capture_output=True, text=True
         ).stdout

@@ -66,22 +66,23 @@ def compare_command(
       srm compare --task "csv:mine.csv?question=Text&answer=Key" --list
       srm compare --list --task sorting
     """
+    from srm_utils.experiments.budgets import flops_of
     from srm_utils.tasks import get_task
 
-    # The task is looked at before anything heavy is imported: a wrong name is told of at once.
+    # Task and budgets are looked at before torch is imported: what is wrong with them is told at once.
     world = get_task(task, data)
     asked, rehearsal = ([], []) if names else _problems(world, problems, tuning, split, seed, difficulty or None)
 
+    budgets = budget or ["4x", "16x"]
+    for text in budgets:
+        flops_of(text, 1.0)
+
     from srm_utils.evaluation.bills import Bill
-    from srm_utils.experiments.budgets import flops_of
     from srm_utils.experiments.compare import compare
     from srm_utils.experiments.listing import listed
     from srm_utils.experiments.solvers import Setting, choose_methods
     from srm_utils.models import load_model
 
-    budgets = budget or ["4x", "16x"]
-    for text in budgets:
-        flops_of(text, 1.0)
     # Names are looked at before a model is loaded, which may take minutes.
     choose_methods(world, solvers or (), partner is not None, dialect=None)
     asked_for = {"system": system, "thinking": thinking, "template": template}
