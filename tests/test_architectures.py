@@ -16,8 +16,11 @@ from transformers import PreTrainedTokenizerFast
 
 from srm_utils.inference.chain_of_thought import likeliest_first_tokens
 from srm_utils.models import load_model
+from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.engine import why_unsupported
+from srm_utils.sampling.reading import Reading
+from srm_utils.sampling.support import resumes
 from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Prompt
 from srm_utils.training.policy_gradient import step_tokens
@@ -255,8 +258,14 @@ def with_outliers(tmp_path_factory):
 @pytest.mark.parametrize("bits", [4, 8])
 def test_low_precision_runs_in_the_engine(with_outliers, bits):
     lm = load_model(with_outliers, bits=bits)
-    assert why_unsupported(lm.model) == ""
-    assert len(lm.sample(PROMPTS, n=2, max_new_tokens=5)) == len(PROMPTS)
+    assert why_unsupported(lm.model) == "" and resumes(lm.model)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="Sampling falls back")
+        assert len(lm.sample(PROMPTS, n=2, max_new_tokens=5)) == len(PROMPTS)
+    with lm.keeping_prefixes() as store:
+        lm.sample(PROMPTS, max_new_tokens=3)
+        lm.sample(PROMPTS, max_new_tokens=3)
+        assert store.reused > 0, "what was read in low precision is kept too"
 
 
 @pytest.mark.parametrize("bits", [8, 32])
@@ -278,6 +287,23 @@ def test_a_wrong_engine_is_caught_in_low_precision_too(with_outliers, bits, faul
 
     monkeypatch.setattr(Rows, *(("prepare", shifted) if fault == "positions" else ("_group", swapped)))
     assert "does not give the logits" in why_unsupported(load_model(with_outliers, bits=bits).model)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 32])
+@pytest.mark.parametrize("fault", ["positions", "neighbours"])
+def test_a_wrong_store_is_caught_in_low_precision_too(with_outliers, bits, fault, monkeypatch):
+    lm, begin, gather = load_model(with_outliers, bits=bits), Reading.__init__, PrefixStore.gather
+
+    def shifted(reading, *args):
+        begin(reading, *args)
+        reading.positions += 1
+
+    if fault == "positions":
+        monkeypatch.setattr(Reading, "__init__", shifted)
+    else:
+        # Every token is given the keys of another one.
+        monkeypatch.setattr(PrefixStore, "gather", lambda store, slots: gather(store, slots.roll(1, 1)))
+    assert not resumes(lm.model) and why_unsupported(lm.model) == ""
 
 
 def test_steps_and_first_words_are_placed_by_what_tokens_add_to_the_prompt(lm):

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 from transformers import (
-    BloomConfig,
-    BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
-    GenerationConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
-    MambaConfig,
-    MambaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
-    T5Config,
-    T5ForConditionalGeneration,
 )
 
 from srm_utils.experiments.bench_sampler import bench_sampler
@@ -646,133 +638,6 @@ def test_an_engine_that_ignored_the_window_would_be_caught(monkeypatch):
     monkeypatch.setattr(Rows, "masks", lambda rows, window: masks(rows, None))
     assert "does not give the logits" in why_unsupported(mistral()), "found by texts longer than the window"
     assert "does not give the logits" in why_unsupported(mistral(4096)), "however long the window is"
-
-
-def mamba():
-    sizes = dict(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=2, state_size=4)
-    return MambaForCausalLM(MambaConfig(**sizes, eos_token_id=None, pad_token_id=0, initializer_range=0.4))
-
-
-def bloom():
-    sizes = dict(vocab_size=VOCABULARY, hidden_size=16, n_layer=2, n_head=2, initializer_range=0.4)
-    return BloomForCausalLM(BloomConfig(**sizes, bos_token_id=None, eos_token_id=None, pad_token_id=0))
-
-
-def t5():
-    sizes = dict(vocab_size=VOCABULARY, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
-    return T5ForConditionalGeneration(T5Config(**sizes, decoder_start_token_id=0, eos_token_id=None))
-
-
-OTHERS = [
-    ("layers other than full or sliding attention .linear_attention", mamba),
-    ("decoding it step by step", bloom),
-    ("it is an encoder-decoder", t5),
-]
-
-
-@pytest.mark.parametrize(("reason", "make"), OTHERS, ids=["mamba", "bloom", "t5"])
-def test_other_architectures_fall_back_to_generate(reason, make):
-    torch.manual_seed(0)
-    other, prompts = make(), prompts_of([5, 3])
-    with pytest.warns(UserWarning, match=f"falls back .* because .*{reason}"):
-        ours = sample_tokens(other.eval(), None, prompts, 2, 6, seed=1)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        again = sample_tokens(other, None, prompts[::-1], 2, 6, seed=1)[::-1]
-        greedy = sample_tokens(other, None, prompts, 1, 6, temperature=0)
-    assert [[c.token_ids for c in g] for g in ours] == [[c.token_ids for c in g] for g in again]
-    assert all(len(c.token_ids) == len(c.logprobs) == 6 for g in ours for c in g)
-    out = other.generate(input_ids=torch.tensor([prompts[0]]), do_sample=False, max_new_tokens=6, pad_token_id=0)
-    assert greedy[0][0].token_ids == tuple(out[0, -6:].tolist())
-
-
-@pytest.fixture(params=[mamba, bloom])
-def other(request):
-    torch.manual_seed(0)
-    return request.param().eval()
-
-
-@pytest.mark.filterwarnings("ignore:Sampling falls back")
-def test_the_fallback_keeps_the_contract(other):
-    prompts, budgets, heats = prompts_of([5, 3, 5, 8]), [9, 4, 12, 6], [1.0, 0.0, 0.7, 1.0]
-    settings = dict(seed=[3, 1, 4, 1], end_ids=[7, 11])
-    whole = sample_tokens(other, None, prompts, 4, budgets, temperature=heats, **settings)
-    for i, (prompt, budget, heat, seed) in enumerate(zip(prompts, budgets, heats, settings["seed"], strict=True)):
-        for n, max_batch in ((1, 1), (3, 2)):
-            (alone,) = sample_tokens(
-                other, None, [prompt], n, budget, temperature=heat, seed=seed, end_ids=[7, 11], max_batch=max_batch
-            )
-            assert [c.token_ids for c in alone] == [c.token_ids for c in whole[i][:n]], "whatever n and its neighbours"
-        for c in whole[i]:
-            ended = c.token_ids[-1] in (7, 11)
-            assert (c.finish_reason == "stop") == ended and (ended or len(c.token_ids) == budget)
-            with torch.no_grad():
-                logits = other(input_ids=torch.tensor([prompt + list(c.token_ids)])).logits[0]
-            wanted = logits.log_softmax(-1)[len(prompt) - 1 : -1].gather(1, torch.tensor(c.token_ids)[:, None])[:, 0]
-            assert np.allclose(c.logprobs, wanted.numpy(), atol=1e-3)
-    assert len({c.token_ids for c in whole[0]}) > 1
-    texts = sample_tokens(other, Letters(), prompts[:1], 4, 12, seed=2)[0]
-    stop = texts[0].text[4:6]
-    stopped = sample_tokens(other, Letters(), prompts[:1], 4, 12, seed=2, stop=[stop])[0]
-    for plain, cut in zip(texts, stopped, strict=True):
-        assert cut.text == plain.text.split(stop)[0]
-
-
-@pytest.mark.filterwarnings("ignore:Sampling falls back")
-def test_the_fallback_reads_the_reply_of_a_pause(other):
-    prompt = prompts_of([5])[0]
-    plain = sample_tokens(other, Letters(), [prompt], 1, 6, temperature=0)[0][0]
-    replied = iter(["tool"])
-    done = sample_tokens(
-        other, Letters(), [prompt], 1, 6, temperature=0, pause_strings=[plain.text[2]],
-        pause=lambda _: next(replied, None),
-    )[0][0]  # fmt: skip
-    cut = plain.text.find(plain.text[2]) + 1
-    said = [*prompt, *plain.token_ids[:cut], *Letters()("tool")["input_ids"]]
-    assert done.token_ids[cut + 4 :] == generated(other, said, 6 - cut)
-    assert done.cost.generated_tokens == 6
-
-
-@pytest.mark.parametrize("make", [mamba, qwen3], ids=["fallback", "engine"])
-@pytest.mark.filterwarnings("ignore:Sampling falls back")
-def test_a_models_own_generation_config_does_not_leak(make):
-    torch.manual_seed(0)
-    model, prompts = make().eval(), prompts_of([5, 3])
-    heats = (0.0, 1.0)
-    usual = [sample_tokens(model, None, prompts, 3, 12, temperature=heat) for heat in heats]
-    often = usual[0][0][0].token_ids[0]
-    model.generation_config = GenerationConfig(
-        repetition_penalty=5.0, no_repeat_ngram_size=1, min_p=0.9, top_k=2, top_p=0.2, temperature=0.1, do_sample=True,
-        bad_words_ids=[[often]], suppress_tokens=[often], begin_suppress_tokens=[often], forced_bos_token_id=3,
-        forced_eos_token_id=3, min_new_tokens=5, max_length=4, eos_token_id=often, num_return_sequences=1, num_beams=1,
-        typical_p=0.5, epsilon_cutoff=0.1, exponential_decay_length_penalty=(2, 3.0), guidance_scale=3.0,
-    )  # fmt: skip
-    own = model.generation_config
-    leaky = [sample_tokens(model, None, prompts, 3, 12, temperature=heat) for heat in heats]
-    assert model.generation_config is own
-    for before, after in zip(usual, leaky, strict=True):
-        assert [[c.token_ids for c in g] for g in after] == [[c.token_ids for c in g] for g in before]
-
-
-@pytest.mark.filterwarnings("ignore:Sampling falls back")
-def test_the_fallback_is_batched_and_bounded(monkeypatch):
-    model, prompts = mamba().eval(), prompts_of([5, 5, 3])
-    shapes = []
-    model.register_forward_hook(lambda *args: shapes.append(args[-1].logits.shape))
-    why_unsupported(model)
-
-    def rows(**settings):
-        shapes.clear()
-        sample_tokens(model, None, prompts, 6, 8, **settings)
-        return {shape[0] for shape in shapes}, len(shapes)
-
-    assert rows() == ({6, 12}, 2 * 8), "prompts of one length together, a pass a token"
-    assert max(rows(max_batch=4)[0]) == 4
-    assert all(shape[1] == 1 for shape in shapes), "logits of one position at a time"
-    monkeypatch.setattr(engine, "FALLBACK_ROWS", 5)
-    assert max(rows()[0]) == 5
-    monkeypatch.setattr(engine, "CPU_CACHE_BYTES", 1)
-    assert rows()[0] == {1}
 
 
 def test_bench_compares_equal_work(small):

@@ -32,18 +32,10 @@ from transformers import (
 from srm_utils.inference.chain_of_thought import Prompting
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.speculative_decoding import (
-    Decoder,
     SpeculativeDecoding,
     SpeculativeModel,
-    acceptance,
-    distribution,
-    expected_tokens,
-    pass_seconds,
     prompt_lookup,
     speculate,
-    speedup,
-    tokens_per_pass,
-    verify,
 )
 from srm_utils.inference.speculative_reasoning import (
     SpeculativeReasoning,
@@ -56,9 +48,12 @@ from srm_utils.inference.speculative_reasoning import (
     per_token,
     text_of,
 )
+from srm_utils.inference.speculative_rule import distribution, verify
+from srm_utils.inference.speculative_speed import acceptance, expected_tokens, pass_seconds, speedup, tokens_per_pass
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling.completion import Cost
+from srm_utils.sampling.decoder import Decoder
 from srm_utils.tasks import get_task
 from srm_utils.tasks.prompts import judge_solution_prompt, judge_step_prompt
 from srm_utils.tasks.steps import steps_in
@@ -441,7 +436,7 @@ def test_lookup_copies_what_followed_the_longest_ending(text, k, ngram):
 def test_a_decoder_cut_back_reads_as_if_nothing_had_been_there():
     model = llama()
     texts = [[1, 2, 3, 4, 5], [6, 7, 8], [9, 3]]
-    decoder = Decoder(model, 3)
+    decoder = Decoder(model.model, 3)
     with torch.no_grad():
         decoder.read(texts)
         decoder.read([[11, 12, 13], [14], [15, 16]])
@@ -455,6 +450,42 @@ def test_a_decoder_cut_back_reads_as_if_nothing_had_been_there():
         ):
             whole = model.model(input_ids=torch.tensor([text])).logits[0, -1]
             assert torch.allclose(logits[row, at], whole, atol=1e-4)
+
+
+def test_a_decoder_begins_with_texts_of_any_length_and_equal_ones_are_read_once():
+    model, passes = llama(), []
+    texts = [[1, 2, 3], [], [4], [1, 2, 3]]
+    model.model.get_input_embeddings().register_forward_hook(lambda *args: passes.append(tuple(args[-1].shape[:2])))
+    with torch.no_grad():
+        decoder = Decoder(model.model, 4)
+        first = decoder.read(texts)
+        assert passes == [(2, 3)] and decoder.tokens.tolist() == [3, 0, 1, 3]
+        second = decoder.read([[5], [6, 7], [8], [9]])
+        for row, text in enumerate([[1, 2, 3], [], [4], [1, 2, 3]]):
+            if text:
+                wanted = model.model(input_ids=torch.tensor([text])).logits[0]
+                assert torch.allclose(first[row, : len(text)], wanted, atol=1e-4)
+        for row, (text, at) in enumerate([([1, 2, 3, 5], 0), ([6, 7], 1), ([4, 8], 0), ([1, 2, 3, 9], 0)]):
+            whole = model.model(input_ids=torch.tensor([text])).logits[0, -1]
+            assert torch.allclose(second[row, at], whole, atol=1e-4)
+        decoder = Decoder(model.model, 2)
+        decoder.read([[2] * 5], rows=[1])
+        whole = model.model(input_ids=torch.tensor([[2] * 5 + [3] * 90])).logits[0, -1]
+        assert torch.allclose(decoder.read([[3] * 90], rows=[1])[0, -1], whole, atol=1e-4), "the buffers have grown"
+
+
+def test_what_was_read_is_not_read_again_and_what_is_written_is_kept():
+    target, drafter, (prompt,) = qwen3(0), qwen3(1), prompts_of([20])
+    plain = ids(completions(speculate(target, drafter, [prompt], 3, 15, k=3, seed=2)))
+    with target.keeping_prefixes() as store, drafter.keeping_prefixes():
+        assert ids(completions(speculate(target, drafter, [prompt], 3, 15, k=3, seed=2))) == plain
+        assert (store.read, store.reused) == (19, 0), "the last token is read with the drafts"
+        assert ids(completions(speculate(target, drafter, [prompt], 3, 15, k=3, seed=2))) == plain
+        assert (store.read, store.reused) == (20, 18)
+        longer = " ".join([prompt, *(ascii_letters[i] for i in plain[0][0])])
+        before = store.reused
+        target.sample([longer], max_new_tokens=1)
+        assert store.reused >= before + 20 + len(plain[0][0]) - 2, "the sampler finds what speculation has written"
 
 
 @pytest.mark.parametrize(("alpha", "k"), [(0.0, 4), (0.3, 1), (0.8, 4), (1.0, 3)])

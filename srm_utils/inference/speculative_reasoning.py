@@ -18,7 +18,8 @@ import torch
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
-from srm_utils.inference.speculative_decoding import Decoder, distribution
+from srm_utils.inference.speculative_decoding import decoder_of
+from srm_utils.inference.speculative_rule import distribution
 from srm_utils.inference.thoughts import says, unjudged
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Cost
@@ -287,7 +288,7 @@ class Writer:
         self.ids = [model.encode(p) for p in prompts]
         self.prompt_tokens = [len(ids) for ids in self.ids]
         self.keys = [stream_key(seed, ids, i) for i, ids in enumerate(self.ids)]
-        self.decoder = Decoder(model, len(prompts))
+        self.decoder = decoder_of(model, len(prompts))
         self.written = np.zeros(len(prompts), dtype=np.int64)
 
     def write(self, rows: Sequence[int], limits: Sequence[int]) -> list[Written]:

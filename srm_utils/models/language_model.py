@@ -74,6 +74,11 @@ class LanguageModel:
         self._keepers = 0
 
     @property
+    def prefixes(self) -> PrefixStore | None:
+        """What the model has read and keeps, None outside `keeping_prefixes`."""
+        return self._prefixes
+
+    @property
     def end_ids(self) -> tuple[int, ...]:
         """The tokens that end an answer."""
         return self.chat.end_ids

@@ -27,7 +27,7 @@ from srm_utils.sampling.attention import decode, prefill, text_config
 from srm_utils.sampling.cache import PrefixStore
 from srm_utils.sampling.choice import choose, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
-from srm_utils.sampling.fallback import generate_samples
+from srm_utils.sampling.fallback import draw_samples
 from srm_utils.sampling.ledger import Prices, Read, prices
 from srm_utils.sampling.reading import Room, begun_alike, read_shared_beginnings
 from srm_utils.sampling.rows import Prefix, Rows
@@ -48,7 +48,7 @@ CUDA_ROWS = 1024
 #: longest row's. A GPU hides that behind the launching of kernels, where only a handful of rows is not worth the extra
 #: calls; a CPU is better off to let the whole batch end.
 REFILL = {"cuda": 1 / 16, "cpu": 1.0}
-#: Rows drawn together by `model.generate`, where a finished row stays until its batch ends.
+#: Rows drawn together over a model's own cache, which is copied whenever a row leaves it.
 FALLBACK_ROWS = 64
 #: Share of a GPU's free memory that the keys and values of live rows may take.
 CUDA_MEMORY_SHARE = 0.7
@@ -133,7 +133,8 @@ def sample_tokens(
     prefilled once; those of one seed and one temperature still get different samples. At most `max_batch` rows are
     decoded together. `prefixes` holds what the model has read before and is not read again; without it, what many
     prompts begin with is still read once. Penalties in the model's own generation config do not apply. Architectures
-    without attention, or with an unknown kind of it, are drawn by the slower `model.generate` under the same contract.
+    without attention, or with an unknown kind of it, are drawn over their own cache, which is slower, under the same
+    contract.
 
     Raises ValueError for settings that mean nothing and where no prompt leaves the model room.
 
@@ -170,7 +171,7 @@ def sample_tokens(
         reason = why_unsupported(model)
         if reason:
             warnings.warn(
-                f"Sampling falls back to the slower model.generate, prompts of one length at a time, because {reason}.",
+                f"Sampling falls back to the model's own cache, which is slower than the engine's, because {reason}.",
                 stacklevel=2,
             )
             cache_bytes = 0
@@ -178,7 +179,7 @@ def sample_tokens(
             def fitting(length: int) -> int:
                 return min(max_batch or FALLBACK_ROWS, _default_rows(model, length))
 
-            generate_samples(model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, fitting)
+            draw_samples(model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, fitting)
         else:
             cache_bytes = _run(
                 model, groups, top_p, top_k, frozenset(end_ids), watch, pauses, max_batch, progress, clock, prefixes

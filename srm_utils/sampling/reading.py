@@ -29,15 +29,28 @@ WORTH_A_PASS = 128
 
 
 class Reading:
-    """Which tokens of right-padded texts one pass reads, each row from its own start on, and what they may see."""
+    """Which tokens of right-padded texts one pass reads, each row from its own start on, and what they may see.
 
-    def __init__(self, starts: Sequence[int], lengths: Sequence[int], device: torch.device) -> None:
+    The texts stand in a buffer of `capacity` tokens a row, by default as many as the longest has, in these `rows` of
+    it, by default in all.
+    """
+
+    def __init__(
+        self,
+        starts: Sequence[int] | np.ndarray,
+        lengths: Sequence[int] | np.ndarray,
+        device: torch.device,
+        rows: np.ndarray | None = None,
+        capacity: int | None = None,
+    ) -> None:
         begin, length = np.array(starts)[:, None], np.array(lengths)[:, None]
-        self.rows, self.total, self.width = len(starts), int(length.max()), int((length - begin).max())
+        self.total, self.width = int(length.max()), int((length - begin).max())
         at = begin + np.arange(self.width)
         real = (at < length).ravel()
-        # Where the new tokens stand in a buffer [rows, total], and which of [rows, width] are no padding.
-        into = (np.arange(self.rows)[:, None] * self.total + at).ravel()[real]
+        # Where the new tokens stand in the buffer, and which of [rows, width] are no padding.
+        of_row = np.arange(len(begin)) if rows is None else rows
+        into = (of_row[:, None] * (capacity or self.total) + at).ravel()[real]
+        self.rows = None if rows is None else torch.from_numpy(rows).to(device)
         self.into = torch.from_numpy(into).to(device)
         self.real = None if real.all() else torch.from_numpy(np.flatnonzero(real)).to(device)
         # Padding reads at the last position, so that it always sees a key.
@@ -53,15 +66,20 @@ class Reading:
         return self._masks[window]
 
 
-class _Layer(CacheLayerMixin):
-    """One layer's buffer [rows, heads, total, head_dim]: stored keys and values in front, new ones written behind."""
+class ReadLayer(CacheLayerMixin):
+    """One layer's buffer [rows, heads, tokens, head_dim]: what was read stands in front, what is new is written behind.
 
+    It lies in memory a token after the other. `reading` says what the next pass reads.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    reading: Reading
     is_sliding = False
 
-    def __init__(self, reading: Reading, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
         super().__init__()
-        self.reading = reading
-        self.keys, self.values = keys.transpose(1, 2), values.transpose(1, 2)
+        self.keys, self.values = keys, values
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         """Nothing to do: the buffer is made from what is stored."""
@@ -72,7 +90,8 @@ class _Layer(CacheLayerMixin):
             fresh = new.transpose(1, 2).reshape(-1, new.shape[1], new.shape[3])
             fresh = fresh if r.real is None else fresh.index_select(0, r.real)
             whole.transpose(1, 2).view(-1, *fresh.shape[1:]).index_copy_(0, r.into, fresh)
-        return self.keys, self.values
+        keys, values = self.keys[:, :, : r.total], self.values[:, :, : r.total]
+        return (keys, values) if r.rows is None else (keys[r.rows], values[r.rows])
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.reading.total, 0
@@ -192,8 +211,11 @@ def read(
             for row, of_row in zip(slots, found, strict=True):
                 row[: len(of_row)] = of_row
             stored = store.gather(torch.from_numpy(slots).to(device))
-            cache = Cache(layers=[_Layer(reading, keys, values) for keys, values in stored])
-            out = _resumed(model, reading, ids, cache)
+            layers = [ReadLayer(keys.transpose(1, 2), values.transpose(1, 2)) for keys, values in stored]
+            for layer in layers:
+                layer.reading = reading
+            cache = Cache(layers=layers)
+            out = resumed(model, reading, ids, cache)
     if store is not None:
         store.read += sum(lengths) - sum(starts)
         store.reused += sum(starts)
@@ -201,7 +223,7 @@ def read(
     return cache, pick(out.logits)
 
 
-def _resumed(model: PreTrainedModel, reading: Reading, ids: torch.Tensor, cache: Cache) -> Any:
+def resumed(model: PreTrainedModel, reading: Reading, ids: torch.Tensor, cache: Cache) -> Any:
     """The model's output where attention goes over what is stored as well."""
     # The text's alone: an image encoder may run on another implementation.
     config = model.config.get_text_config(decoder=True)
