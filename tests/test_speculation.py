@@ -11,6 +11,7 @@ from string import ascii_letters
 import numpy as np
 import pytest
 import torch
+from flop_hooks import counting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -52,7 +53,7 @@ from srm_utils.inference.speculative_rule import distribution, verify
 from srm_utils.inference.speculative_speed import acceptance, expected_tokens, pass_seconds, speedup, tokens_per_pass
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models import LanguageModel, load_model
-from srm_utils.sampling.completion import Cost
+from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.sampling.decoder import Decoder
 from srm_utils.tasks import get_task
 from srm_utils.tasks.prompts import judge_solution_prompt, judge_step_prompt
@@ -278,7 +279,8 @@ def test_without_drafts_it_is_the_plain_sampler(how):
     plain = target.sample(prompts, 3, 25, **how, seed=4)
     ours = completions(speculate(target, prompt_lookup, prompts, 3, 25, **how, seed=4, k=0))
     assert ids(ours) == ids(plain)
-    assert [[c.cost.flops for c in g] for g in ours] == [[c.cost.flops for c in g] for g in plain]
+    for one, other in zip(itertools.chain(*ours), itertools.chain(*plain), strict=True):
+        assert one.asked.flops + one.cost.flops == pytest.approx(other.asked.flops + other.cost.flops)
 
 
 def test_samples_do_not_depend_on_the_batch_and_differ_by_seed():
@@ -328,18 +330,21 @@ def test_cost_counts_both_models():
     target, drafter, prompts = qwen3(0), qwen3(1, num_hidden_layers=1), prompts_of([5, 5], seed=3)
     drawn = speculate(target, drafter, prompts, 2, 15, k=3, seed=2)
     for group in drawn:
-        for i, s in enumerate(group):
-            cost, prompt = s.completion.cost, s.completion.prompt_tokens if i == 0 else 0
+        for s in group:
+            cost = s.completion.cost
             assert cost.generated_tokens == s.passes + s.drafted and cost.scored_tokens == s.drafted
-            assert cost.prompt_tokens == prompt, "the drafter reads the prompt once for all samples"
-            by_target = target.flops_per_token * (s.passes + s.drafted)
-            by_drafter = (cost.flops - by_target) / drafter.flops_per_token - prompt
-            # Each pass has the drafter read what it has not read, one or two tokens, and its own drafts but the last.
-            assert s.drafted <= by_drafter <= s.drafted + s.passes + 3
             assert cost.seconds > 0 and cost.peak_bytes > target.bytes + drafter.bytes
-    ((looked,),) = speculate(target, prompt_lookup, prompts[:1], 1, 15, k=3, seed=2)
+        whole = group_cost([s.completion for s in group])
+        assert whole.prompt_tokens == 2 * group[0].completion.prompt_tokens, "each model reads the prompt once"
+    for prompt in prompts:
+        with counting(target.model) as ours, counting(drafter.model) as theirs:
+            ((alone,),) = speculate(target, drafter, [prompt], 1, 15, k=3, seed=2)
+        # In models so small the weights of norms, which no matrix holds, are over 1 % of all.
+        assert group_cost([alone.completion]).flops == pytest.approx(ours.flops + theirs.flops, rel=0.02)
+    with counting(target.model) as ours:
+        ((looked,),) = speculate(target, prompt_lookup, prompts[:1], 1, 15, k=3, seed=2)
     assert looked.completion.cost.generated_tokens == looked.passes
-    assert looked.completion.cost.flops == target.flops_per_token * (looked.passes + looked.drafted)
+    assert group_cost([looked.completion]).flops == pytest.approx(ours.flops, rel=0.02)
 
 
 def test_stop_strings_end_a_text_where_the_plain_sampler_ends_it():
@@ -603,23 +608,18 @@ def test_a_scorer_judges_the_last_step_and_is_paid(pair):
 def test_cost_counts_what_either_model_read_and_wrote(pair):
     problems = CHAIN.problems(4, seed=5, difficulty=3)
     large, small = pair
-    free = always(0.5)
-    for a, p in zip(solved(problems, pair, free, above(0.0)), problems, strict=True):
-        # Nothing was rejected or weighed: the large model never ran.
-        prompt = len(small.encode(CHAIN.prompt(p)))
-        assert a.cost.flops == small.flops_per_token * (prompt + sum(s.tokens for s in a.trace))
-        assert a.cost.scored_tokens == 0
-    for a, p in zip(solved(problems, pair, by_likelihood, above(0.0)), problems, strict=True):
-        tokens = sum(s.tokens for s in a.trace)
-        both = [len(m.encode(CHAIN.prompt(p))) + tokens for m in (small, large)]
-        # The large model reads every step but needs no logits after the last token.
-        floor = small.flops_per_token * both[0] + large.flops_per_token * (both[1] - 1)
-        assert floor <= a.cost.flops <= floor + large.flops_per_token
-        assert a.cost.generated_tokens == tokens
-    for a, p in zip(solved(problems, pair, free, above(1.0)), problems, strict=True):
-        written = {w: sum(s.tokens for s in a.trace if s.writer == w) for w in ("small", "large")}
-        assert a.cost.generated_tokens == sum(written.values())
-        assert a.cost.flops >= large.flops_per_token * (len(large.encode(CHAIN.prompt(p))) + written["large"])
+    for judge, bar in ((always(0.5), 0.0), (by_likelihood, 0.0), (always(0.5), 1.0)):
+        for p in problems:
+            with counting(large.model) as by_large, counting(small.model) as by_small:
+                (a,) = solved([p], pair, judge, above(bar))
+            assert a.cost.flops == pytest.approx(by_large.flops + by_small.flops, rel=0.01)
+            tokens = sum(s.tokens for s in a.trace)
+            assert a.cost.generated_tokens == tokens
+            if judge is not by_likelihood and bar == 0.0:
+                assert by_large.flops == a.cost.scored_tokens == 0, "nothing was rejected or weighed"
+            if judge is by_likelihood:
+                # The large model reads every step but needs no logits after the last token.
+                assert tokens - 1 <= a.cost.scored_tokens <= tokens
 
 
 def test_a_weight_is_a_probability(pair):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.sampling.decoder import Decoder
 from srm_utils.sampling.engine import check_lengths, sampling_mode, why_unsupported
+from srm_utils.sampling.ledger import Read
 from srm_utils.sampling.text import ContinuationTokenizer
 from srm_utils.tasks.problem import Problem, Prompt
 
@@ -80,7 +81,6 @@ class _Row:
     limit: int
     draw_key: int
     draft_key: int
-    first: bool
     reader: ContinuationTokenizer
     logprobs: list[float] = field(default_factory=list)
     passes: int = 0
@@ -139,9 +139,15 @@ def speculate(
         length = row.finish == "length"
         # A prompt that is too long was never read.
         read = row.start if row.passes else 0
-        completion = Completion(text, ids, tuple(row.logprobs), "length" if length else "stop", read, row.cost)
+        asked = Cost.total(_reading(m, row.ids[:read]) for m in (target, own) if m is not None and read)
+        completion = Completion(text, ids, tuple(row.logprobs), "length" if length else "stop", read, row.cost, asked)
         out[row.group].append(Speculated(completion, row.passes, row.drafted, row.tested, row.accepted))
     return out
+
+
+def _reading(model: LanguageModel, prompt: Sequence[int]) -> Cost:
+    """What a model spends on a prompt before the first pass: all but the last token, without logits."""
+    return replace(model.reading_cost(prompt[:-1]), prompt_tokens=len(prompt), scored_tokens=0)
 
 
 def _rows(
@@ -162,7 +168,7 @@ def _rows(
             # Drafts and verdicts on them have a stream of their own; what is drawn has the plain sampler's.
             keys = (stream_key(seed, ids, i), stream_key(seed, ids, -1 - i))
             limit = min(len(ids) + budget, positions)
-            rows.append(_Row(group, list(ids), len(ids), limit, *keys, i == first, reader, finish=finish))
+            rows.append(_Row(group, list(ids), len(ids), limit, *keys, reader, finish=finish))
         seen[tuple(ids)] += n
     return rows
 
@@ -236,7 +242,9 @@ def _opened(model: LanguageModel, rows: list[_Row]) -> Decoder:
     decoder = decoder_of(model, len(rows))
     if any(len(row.ids) > 1 for row in rows):
         decoder.read([row.ids[:-1] for row in rows], logits=False)
+    # The prompt is charged to the group.
     decoder.tokens[:] = 0
+    decoder.flops[:] = 0
     return decoder
 
 
@@ -309,17 +317,17 @@ def _append(row: _Row, token: int, logprob: float, target: LanguageModel, stop: 
 
 
 def _account(rows: list[_Row], decoders: list[Decoder], target: LanguageModel, own: LanguageModel | None) -> None:
-    """Give finished rows the cost of every token that either model processed for them."""
+    """Give finished rows the cost of every token that either model processed behind their prompts."""
     peak = sum(m.bytes for m in (target, own) if m is not None) + sum(d.bytes for d in decoders)
     for r, row in enumerate(rows):
         if row.finish:
-            flops = float(decoders[0].tokens[r]) * target.flops_per_token
-            row.cost = Cost(generated_tokens=row.passes, scored_tokens=row.drafted, flops=flops, peak_bytes=peak)
-            if own is not None:
-                # The target's prompt is the group's to count; the drafter's is counted with the first sample.
-                prompt = row.start if row.first else 0
-                flops = (prompt + float(decoders[1].tokens[r])) * own.flops_per_token
-                row.cost += Cost(prompt_tokens=prompt, generated_tokens=row.drafted, flops=flops)
+            spent = [Cost(generated_tokens=row.passes, scored_tokens=row.drafted, peak_bytes=peak)]
+            spent += [Cost(generated_tokens=row.drafted)] if own is not None else []
+            for i, (decoder, cost) in enumerate(zip(decoders, spent, strict=True)):
+                whole = tuple(row.ids[: max(row.start, decoder.lengths[r])])
+                read = Read(id(decoder.model), decoder.prices, (whole,), row.start)
+                spent[i] = replace(cost, flops=float(decoder.flops[r]), reads=(read,))
+            row.cost = Cost.total(spent)
 
 
 # ---------------------------------------------------------------- in a model's place, and as a solver

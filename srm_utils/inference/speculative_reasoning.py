@@ -301,6 +301,10 @@ class Writer:
         readers = {r: self._reader(r) for r in rows}
         self._cut()
         unread = [self.ids[r][self.decoder.lengths[r] :] for r in rows]
+        if not self.decoder.layers and any(len(u) > 1 for u in unread):
+            # Of a prompt, only the logits behind its last token are asked for.
+            self.decoder.read([u[:-1] for u in unread], rows, logits=False)
+            unread = [u[-1:] for u in unread]
         last = torch.tensor([len(u) - 1 for u in unread], device=self.model.model.device)
         logits = self.decoder.read(unread, rows)[torch.arange(len(rows), device=last.device), last]
         while True:
@@ -359,7 +363,7 @@ class Writer:
             prompt_tokens=prompt,
             generated_tokens=written,
             scored_tokens=max(0, read - prompt - written),
-            flops=self.model.flops_per_token * max(read, prompt + written),
+            flops=float(self.decoder.flops[row]),
             peak_bytes=self.model.bytes + self.decoder.bytes,
         )
 

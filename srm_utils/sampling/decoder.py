@@ -10,6 +10,7 @@ import torch
 from transformers.cache_utils import Cache
 
 from srm_utils.sampling.cache import PrefixStore
+from srm_utils.sampling.ledger import prices
 from srm_utils.sampling.reading import Reading, ReadLayer, Room, batches, read, resumed
 from srm_utils.sampling.support import usable
 
@@ -24,14 +25,15 @@ class Decoder:
     """A model, in sampling mode, over several texts at once: row r has read `lengths[r]` tokens.
 
     Cutting back forgets a row's last tokens: their keys are hidden from attention and written over by the next ones.
-    `tokens[r]` counts all that was read for row r. What a `store` holds of the texts is not read again, and `keep` puts
-    what was read into it.
+    `tokens[r]` counts all that was read for row r, and `flops[r]` what that took. What a `store` holds of the texts is
+    not read again, and `keep` puts what was read into it.
     """
 
     def __init__(self, model: PreTrainedModel, rows: int, store: PrefixStore | None = None) -> None:
         self.model, self.store = model, usable(model, store)
         self.lengths = np.zeros(rows, dtype=np.int64)
         self.tokens = np.zeros(rows, dtype=np.int64)
+        self.prices, self.flops = prices(model), np.zeros(rows)
         self.layers: list[ReadLayer] = []
 
     @property
@@ -49,6 +51,9 @@ class Decoder:
         """
         which = np.arange(len(self.lengths)) if rows is None else np.asarray(rows, dtype=np.int64)
         counts = np.array([len(t) for t in tokens])
+        everywhere = logits or bool(self.layers)
+        for row, start, count in zip(which, self.lengths[which].tolist(), counts.tolist(), strict=True):
+            self.flops[row] += self.prices.reading(start, start + count, count if everywhere else 0)
         out = self._read_on(tokens, which, counts) if self.layers else self._begin(tokens, which, logits)
         self.lengths[which] += counts
         self.tokens[which] += counts
@@ -66,7 +71,7 @@ class Decoder:
 
     def select(self, rows: Sequence[int]) -> None:
         """Go on with these rows alone, in this order; a row may come more than once."""
-        self.lengths, self.tokens = self.lengths[rows], self.tokens[rows]
+        self.lengths, self.tokens, self.flops = self.lengths[rows], self.tokens[rows], self.flops[rows]
         index = torch.tensor(rows, device=self.model.device, dtype=torch.int64)
         for layer in self.layers:
             layer.keys, layer.values = (x.transpose(1, 2)[index].transpose(1, 2) for x in (layer.keys, layer.values))
