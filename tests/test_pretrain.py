@@ -288,7 +288,7 @@ def test_growing_keeps_the_function(mini: Member, tokenizer) -> None:
     ids = torch.randint(0, 500, (2, 20))
     with torch.no_grad():
         assert torch.allclose(model(input_ids=ids).logits, deeper(input_ids=ids).logits, atol=1e-6)
-    assert grown.config.num_hidden_layers == 5
+    assert deeper.config.num_hidden_layers == 5
 
 
 @pytest.mark.parametrize("name", ["base", "base-small", "base-large"])
@@ -551,7 +551,7 @@ def test_grown_layers_look_back_and_change_nothing():
     ids = torch.tensor([[3, 4, 5, 6, 4, 3]])
     with torch.no_grad():
         assert torch.allclose(small(ids).logits, deeper(ids).logits, atol=1e-5)
-    looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in grown.model.layers]
+    looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in deeper.model.layers]
     assert looking == [True, True, False, True, False, True], "the first of old ones, and every new one"
 
 
