@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import typer
 from pybtex.bibtex.utils import change_case
@@ -707,6 +708,22 @@ def test_readme_tells_what_came_of_every_confirmed_claim(tmp_path: Path) -> None
     # A row that somebody has edited is found.
     readme.write_text(readme.read_text().replace("| supported |", "| contradicted |", 1))
     assert [f.place for f in check_citations([readme])] == ["verdicts table"]
+
+
+def test_a_headline_that_was_not_confirmed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "HEADLINES", ("never-asked",))
+    with pytest.raises(ValueError, match="has no claim 'never-asked'; confirm it, or take another into HEADLINES."):
+        tables.headline_table()
+
+
+def test_the_real_models_rows_are_those_of_the_records() -> None:
+    rows = [line.strip("| ").split(" | ") for line in tables.real_model_table().splitlines()[2:]]
+    file = CHECKOUT / "srm_utils" / "models" / "adapters" / "smollm2-cot" / "check.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    (prompted,) = (
+        r for r in records if (r["model"], r["prompt"], r["measure"]) == ("smollm2", "3 examples", "stories")
+    )
+    assert len(rows) == 5 and rows[0][1].startswith(f"{np.mean(prompted['scores']):.2f} [")
 
 
 def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, monkeypatch) -> None:
