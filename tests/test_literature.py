@@ -523,7 +523,7 @@ def test_covered_and_usage(tmp_path: Path) -> None:
     assert covered(tmp_path) == {"wei2022chain": ["00_b", "2_inference/21_a"], "xu2025cod": ["2_inference/21_a"]}
     used = usage("wei2022chain", tmp_path)
     assert used.notebooks == ("00_b", "2_inference/21_a") and used.claims == ("gap_grows",)
-    assert "srm_utils.sampling.completion.Cost" in usage("kaplan2020scaling", tmp_path).functions
+    assert "srm_utils.sampling.ledger" in usage("kaplan2020scaling", tmp_path).functions
 
 
 def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -849,7 +849,7 @@ def test_papers_splits_into_covered_and_uncovered() -> None:
 
 def test_papers_show_names_uses_and_a_wrong_key_is_one_sentence() -> None:
     code, output = srm("show", "kaplan2020scaling")
-    assert code == 0 and "srm_utils.sampling.completion.Cost" in output and cite("kaplan2020scaling") in output
+    assert code == 0 and "srm_utils.sampling.ledger" in output and cite("kaplan2020scaling") in output
     assert "claims     size-pays" in output and "notebooks  01_landscape" in output
     code, output = srm("show", "xu2025cod")
     assert code == 0 and "techniques Inference > Chain of thought > chain of draft (built)" in output

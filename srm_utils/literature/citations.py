@@ -30,7 +30,9 @@ def check_citations(paths: Sequence[str | Path] | None = None, library: Library 
 
     `paths` are files or folders (the checkout's notebooks, package, README and docs by default). Notebooks (`.ipynb`)
     and Markdown (`.md`): the link form, keys in the notebook's `srm` metadata, and a notebook that cites nothing.
-    Python: keys in docstrings. YAML: values of `paper` and `papers`. Raises FileNotFoundError for a path that does not exist.
+    Python: keys in docstrings. YAML: values of `paper` and `papers`.
+
+    Raises FileNotFoundError for a path that does not exist.
     """
     library = library or load()
     findings: list[Finding] = []
