@@ -8,13 +8,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from srm_utils.cli.main import app, join_parameters
 
 COMMANDS = ("list", "run", "confirm", "report", "pretrain", "models", "check", "bench", "papers", "compare", "train")
+
+
+def every_command() -> list[tuple[tuple[str, ...], str]]:
+    """The words behind `srm` that name a command or a group of commands, each with its help text."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    left: list[tuple[tuple[str, ...], Any]] = [((), get_command(app))]
+    while left:
+        path, command = left.pop(0)
+        found.append((path, command.help or ""))
+        left += [((*path, name), inner) for name, inner in getattr(command, "commands", {}).items()]
+    return found
 
 
 def srm(*arguments: str) -> tuple[int, str, str]:
@@ -42,8 +55,8 @@ def test_help_costs_little_more_than_the_command_line_library(root: Path) -> Non
     assert 0 < help_page < 3 * library, (help_page, library)
 
 
-@pytest.mark.parametrize("arguments", [(), ("run",), ("papers",), ("check", "family"), ("train",), ("compare",)])
-def test_h_is_help(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [path for path, _ in every_command()], ids=" ".join)
+def test_h_is_help_at_every_level(arguments: tuple[str, ...]) -> None:
     assert srm(*arguments, "-h") == srm(*arguments, "--help") and srm(*arguments, "-h")[0] == 0
 
 
@@ -101,7 +114,8 @@ def test_list_shows_titles_and_minutes(tmp_path: Path, make_notebook: Callable[.
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["run", "nonsense"], 2, "No notebook is called 'nonsense'; the nearest are 00_tour."),
+        (["run", "tuor"], 2, "No notebook is called 'tuor'; the nearest are 00_tour."),
+        (["run", "nonsense"], 2, "No notebook is called 'nonsense'; `srm list` shows what there is."),
         (["run", "--profile", "smok"], 2, "There is no profile 'smok'; did you mean smoke?"),
         (["run", "-p", "sed", "3"], 2, "The notebook 00_tour has no parameter 'sed'; the nearest are seed."),
         (["run", "-p", "seed", "x"], 2, "The parameter 'seed' of 00_tour takes a value like 0 (int), not 'x'."),

@@ -101,6 +101,7 @@ def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> No
     Examples:
       srm list
       srm list inference
+      srm list mcts "tree search"
     """
     from rich.console import Console
     from rich.markup import escape

@@ -11,7 +11,10 @@ import typer
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAMES", help="Notebooks: a number (21), a path (2_inference), a topic or a technique."),
+    typer.Argument(
+        metavar="NAMES",
+        help="Notebooks by number (21), path (2_inference/21), part (inference), title, technique or initials (mcts).",
+    ),
 ]
 NotebooksFolder = Annotated[Path | None, typer.Option("--notebooks", help="Another folder of notebooks.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds the runs.")]
@@ -140,8 +143,8 @@ def confirm(
 ) -> None:
     """Run every claim on the reserved split.
 
-    Every notebook with claims runs once, with split=confirm. These are the published verdicts; they go to
-    runs/<id>/confirmed.json and notebooks/confirmed.json.
+    Every notebook with claims and a parameter `split` runs once, with split=confirm. These are the published verdicts;
+    they go to runs/<id>/confirmed.json and notebooks/confirmed.json.
 
     \b
     Examples:
