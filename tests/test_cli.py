@@ -8,13 +8,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from srm_utils.cli.main import app, join_parameters
 
 COMMANDS = ("list", "run", "confirm", "report", "pretrain", "models", "check", "bench", "papers", "compare", "train")
+
+
+def every_command() -> list[tuple[tuple[str, ...], str]]:
+    """The words behind `srm` that name a command or a group of commands, each with its help text."""
+    found: list[tuple[tuple[str, ...], str]] = []
+    left: list[tuple[tuple[str, ...], Any]] = [((), get_command(app))]
+    while left:
+        path, command = left.pop(0)
+        found.append((path, command.help or ""))
+        left += [((*path, name), inner) for name, inner in getattr(command, "commands", {}).items()]
+    return found
 
 
 def srm(*arguments: str) -> tuple[int, str, str]:
@@ -42,8 +55,8 @@ def test_help_costs_little_more_than_the_command_line_library(root: Path) -> Non
     assert 0 < help_page < 3 * library, (help_page, library)
 
 
-@pytest.mark.parametrize("arguments", [(), ("run",), ("papers",), ("check", "family"), ("train",), ("compare",)])
-def test_h_is_help(arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("arguments", [path for path, _ in every_command()], ids=" ".join)
+def test_h_is_help_at_every_level(arguments: tuple[str, ...]) -> None:
     assert srm(*arguments, "-h") == srm(*arguments, "--help") and srm(*arguments, "-h")[0] == 0
 
 
@@ -101,7 +114,8 @@ def test_list_shows_titles_and_minutes(tmp_path: Path, make_notebook: Callable[.
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["run", "nonsense"], 2, "No notebook is called 'nonsense'; the nearest are 00_tour."),
+        (["run", "tuor"], 2, "No notebook is called 'tuor'; the nearest are 00_tour."),
+        (["run", "nonsense"], 2, "No notebook is called 'nonsense'; `srm list` shows what there is."),
         (["run", "--profile", "smok"], 2, "There is no profile 'smok'; did you mean smoke?"),
         (["run", "-p", "sed", "3"], 2, "The notebook 00_tour has no parameter 'sed'; the nearest are seed."),
         (["run", "-p", "seed", "x"], 2, "The parameter 'seed' of 00_tour takes a value like 0 (int), not 'x'."),
@@ -114,6 +128,9 @@ def test_list_shows_titles_and_minutes(tmp_path: Path, make_notebook: Callable[.
             2,
             "--seeds 0..4 is not how many seeds (5) or which (0..4, without",
         ),
+        (["run", "--id", "../../x"], 2, "A run cannot be called '../../x': a name has letters, digits, '.', '+',"),
+        (["run", "--id", ""], 2, "A run cannot be called '': a name has letters"),
+        (["run", "--resume", "--id", "../books"], 2, "A run cannot be called '../books': a name has"),
         (["run", "--resume", "--id", "gone"], 2, "There is no run 'gone' in runs; `srm run` starts a new one."),
         (["confirm"], 2, "There are no claims at"),
     ],
@@ -137,6 +154,11 @@ def test_mistakes_are_one_sentence(
 def test_report_without_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert srm("report") == (2, "", "There is no run in runs; start one with `srm run`.\n")
+    for command in ("report", "publish"):
+        code, said, error = srm(command, "../../x")
+        assert (
+            (code, said) == (2, "") and error.startswith("A run cannot be called '../../x'") and error.count("\n") == 1
+        )
     assert srm("report", "gone") == (2, "", "There is no run 'gone' in runs; start one with `srm run`.\n")
 
 
@@ -181,6 +203,60 @@ def test_errors_become_a_sentence_and_a_code(
     assert got == code and said.startswith(sentence) and "Traceback" not in said
     if isinstance(error, Exception):
         assert CliRunner().invoke(app, ["--debug", "run"]).exception is error
+
+
+def test_a_profile_comes_from_the_option_then_the_variable_then_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    from srm_utils.collection import confirm, runner
+
+    asked: list[str | None] = []
+
+    def stop(*_: object, profile: str | None, **__: object) -> None:
+        asked.append(profile)
+        raise RuntimeError("Enough.")
+
+    monkeypatch.setattr(runner, "run", stop)
+    monkeypatch.setattr(confirm, "confirm", stop)
+    monkeypatch.delenv("SRM_PROFILE", raising=False)
+    for command in ("run", "confirm"):
+        srm(command)
+        for value in ("smoke", " ", "cpu:smollm2"):
+            # It is read when the command runs: the module has long been imported.
+            monkeypatch.setenv("SRM_PROFILE", value)
+            srm(command)
+        srm(command, "--profile", "study")
+        # What a run began with it goes on with.
+        srm(command, "--resume")
+        assert asked == [None, "smoke", None, "cpu:smollm2", "study", None]
+        asked.clear()
+        monkeypatch.setenv("SRM_PROFILE", "smok")
+        code, _, error = srm(command)
+        assert (code, asked) == (2, [])
+        assert error == "The variable SRM_PROFILE is 'smok'. There is no profile 'smok'; did you mean smoke?\n"
+        monkeypatch.delenv("SRM_PROFILE")
+
+
+@pytest.mark.parametrize(
+    ("states", "missing", "code", "told"),
+    [
+        (["completed", "completed"], [], 0, ""),
+        (["completed", "failed"], [], 1, "1 of 2 notebooks failed:"),
+        # Another run's Ctrl-C, or a scheduler that stopped, left this one without an end.
+        (["completed", "interrupted"], [], 1, "1 of 2 notebooks did not complete (n1); go on with: srm run --resume"),
+        (["completed"], ["n1", "n2"], 1, "2 of 3 notebooks did not complete (n1, n2); go on with: srm run --resume"),
+        (["failed", "interrupted"], [], 1, "1 of 2 notebooks did not complete (n1); go on with: srm run --resume"),
+    ],
+)
+def test_the_exit_code_says_whether_all_that_was_planned_completed(
+    states: list[Any], missing: list[str], code: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from srm_utils.collection import runner
+    from srm_utils.collection.execute import Status
+
+    statuses = tuple(Status(f"n{i}", f"n{i}", state, "key") for i, state in enumerate(states))
+    ended = runner.Run(Path("runs/one"), statuses, missing=tuple(missing))
+    monkeypatch.setattr(runner, "run", lambda *_, **__: ended)
+    got, _, error = srm("run")
+    assert got == code and told in error and bool(error) == bool(told)
 
 
 def test_papers_finds_a_paper() -> None:

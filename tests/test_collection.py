@@ -178,6 +178,34 @@ def test_catalogue_reads_metadata_and_finds(shelf: Path) -> None:
         find(["22_votin", "votin"][1:], books)
 
 
+#: What a person may call a notebook of the collection, and the numbers of those that it picks.
+CALLED = {
+    "21": "21", "2_inference/21": "21", "./notebooks/2_inference/21_chain_of_thought.ipynb": "21", "17b": "17b",
+    "Monte Carlo tree search": "24", "tree search": "23", "tree-search": "23", "Tree_Search": "23",
+    "inference": "20 21 22 23 24 25 26 27 28 29", "landscape": "00 01 02 03", "policy gradient": "17 17b",
+    "mcts": "24", "MCTS": "24", "cot": "21", "sft": "12", "grpo": "17", "dvts": "23", "prm": "15", "RL": "17b 19",
+    "debate": "27", "reward model": "14 15", "budget forcing": "28",
+}  # fmt: skip
+#: What picks none, and the number of the notebook that is named first.
+MISSPELT = {"tuor": "00", "trea serch": "23", "mtcs": "24", "votin": "22", "debat": "27", "distilation": "13"}
+
+
+def test_notebooks_are_found_by_what_people_call_them() -> None:
+    books = read_catalogue()
+
+    def number(name: str) -> str:
+        return name.rsplit("/", 1)[-1].split("_", 1)[0]
+
+    assert {name: " ".join(number(b.name) for b in find([name], books)) for name in CALLED} == CALLED
+    for name, nearest in MISSPELT.items():
+        with pytest.raises(ValueError, match=f"^No notebook is called '{name}'; the nearest are ") as told:
+            find([name], books)
+        assert number(str(told.value).split("the nearest are ")[1].split(",")[0].rstrip(".")) == nearest, told.value
+    for name in ("", "a", "_", "nonsense", "99"):
+        with pytest.raises(ValueError, match=f"^No notebook is called '{name}'; `srm list` shows what there is.$"):
+            find([name], books)
+
+
 def test_unreadable_notebooks_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no notebooks in"):
         read_catalogue(tmp_path)
@@ -844,7 +872,8 @@ def test_confirm_runs_claims_on_the_reserved_split(
     cells += ["import pathlib\npathlib.Path(folder).mkdir()"]
     make_notebook(books / "a.ipynb", cells, "profile = 'smoke'\nseed = 0\nsplit = 'test'\nfolder = None")
     make_notebook(books / "b.ipynb", ["1 / 0"])
-    (books / "claims.yaml").write_text(CLAIM.format("gap", "a"))
+    make_notebook(books / "c.ipynb", ["1 / 0"])
+    (books / "claims.yaml").write_text(CLAIM.format("gap", "a") + CLAIM.format("other", "c"))
     old = {"claim": "gone", "verdict": "supported"}
     (books / "confirmed.json").write_text(json.dumps({"claims": [old, {"claim": "gap", "verdict": "contradicted"}]}))
     asked = ("confirm", "--notebooks", str(books), "--profile", "smoke")
@@ -852,10 +881,13 @@ def test_confirm_runs_claims_on_the_reserved_split(
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "kept").is_dir(), "a folder is meant from where the person stands, not from the kernel's"
     (verdict,) = json.loads((books / "confirmed.json").read_text())["claims"]
-    # The notebook gives a verdict on the reserved split only, so this shows where it ran; b has no claim and did not.
+    # The notebook gives a verdict on the reserved split only, so this shows where it ran. Neither b, which has no
+    # claim, nor c, which has no reserved split, ran.
     assert (verdict["claim"], verdict["verdict"], verdict["run"]) == ("gap", "supported", "one")
     assert list(statuses(tmp_path / "runs" / "one")) == ["a"]
     assert json.loads((tmp_path / "runs" / "one" / "confirmed.json").read_text())["claims"] == [verdict]
+    named = srm(environment, tmp_path, *asked, "c")
+    assert named.returncode == 2 and named.stderr.startswith("The notebook c has no parameter 'split'")
     refused = srm(environment, tmp_path, *asked, "-p", "split", "test")
     assert refused.returncode != 0 and "leave the parameter `split` out" in refused.stderr
 

@@ -101,6 +101,7 @@ def list_notebooks(names: Names = None, notebooks: NotebooksFolder = None) -> No
     Examples:
       srm list
       srm list inference
+      srm list mcts "tree search"
     """
     from rich.console import Console
     from rich.markup import escape
@@ -145,9 +146,9 @@ def report(
       srm report 2026-01-31-120000-cpu
     """
     from srm_utils.collection.report import agreement, write_report
-    from srm_utils.collection.run_folder import collect, latest_run, read_statuses
+    from srm_utils.collection.run_folder import collect, latest_run, read_statuses, run_named
 
-    folder = out / run_id if run_id else latest_run(out)
+    folder = run_named(run_id, out) if run_id is not None else latest_run(out)
     if not (folder / "run.json").is_file():
         have = ", ".join(sorted(p.parent.name for p in out.glob("*/run.json"))[-5:])
         hint = f"there are {have}" if have else "start one with `srm run`"
@@ -249,9 +250,9 @@ def publish(
       srm run && srm publish
     """
     from srm_utils.collection.publish import publish as put
-    from srm_utils.collection.run_folder import latest_run
+    from srm_utils.collection.run_folder import latest_run, run_named
 
-    for name in put(out / run_id if run_id else latest_run(out)):
+    for name in put(run_named(run_id, out) if run_id is not None else latest_run(out)):
         typer.echo(f"Published: {name}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,13 +12,19 @@ import typer
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="NAMES", help="Notebooks: a number (21), a path (2_inference), a topic or a technique."),
+    typer.Argument(
+        metavar="NAMES",
+        help="Notebooks by number (21), path (2_inference/21), part (inference), title, technique or initials (mcts).",
+    ),
 ]
 NotebooksFolder = Annotated[Path | None, typer.Option("--notebooks", help="Another folder of notebooks.")]
 Out = Annotated[Path, typer.Option("--out", help="The folder that holds the runs.")]
 ProfileName = Annotated[
     str | None,
-    typer.Option("--profile", help="smoke, cpu (default), study, real, gpu; PROFILE:MODEL[,ROLE=MODEL] names models."),
+    typer.Option(
+        "--profile",
+        help="smoke, cpu, study, real, gpu; PROFILE:MODEL[,ROLE=MODEL] names models. Default: SRM_PROFILE, else cpu.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every notebook (default 0).")]
 Parameters = Annotated[
@@ -50,8 +57,32 @@ def _finish(ended: Any) -> None:
     if ended.interrupted:
         typer.echo(f"Interrupted; go on with: srm run --resume --id {ended.folder.name}", err=True)
         raise typer.Exit(130)
-    if failed:
+    undone = [s.label for s in ended.failures if s.state != "failed"] + list(ended.missing)
+    if undone:
+        typer.echo(
+            f"{len(undone)} of {len(ended.statuses) + len(ended.missing)} notebooks did not complete "
+            f"({', '.join(undone)}); go on with: srm run --resume --id {ended.folder.name}",
+            err=True,
+        )
+    if failed or undone:
         raise typer.Exit(1)
+
+
+def _profile(asked: str | None, resume: bool) -> str | None:
+    """The profile that was asked for, else that of the variable SRM_PROFILE; a run that is resumed keeps its own.
+
+    Raises ValueError where the variable names no profile.
+    """
+    named = os.environ.get("SRM_PROFILE", "").strip()
+    if asked is not None or resume or not named:
+        return asked
+    from srm_utils.collection.profiles import get_profile
+
+    try:
+        get_profile(named)
+    except ValueError as error:
+        raise ValueError(f"The variable SRM_PROFILE is {named!r}. {error}") from None
+    return named
 
 
 def _pairs(parameters: list[str] | None) -> dict[str, str]:
@@ -108,7 +139,7 @@ def run(
     _finish(
         runner.run(
             names,
-            profile=profile,
+            profile=_profile(profile, resume),
             seed=first,
             seeds=count,
             parameters=_pairs(parameters),
@@ -140,8 +171,8 @@ def confirm(
 ) -> None:
     """Run every claim on the reserved split.
 
-    Every notebook with claims runs once, with split=confirm. These are the published verdicts; they go to
-    runs/<id>/confirmed.json and notebooks/confirmed.json.
+    Every notebook with claims and a parameter `split` runs once, with split=confirm. These are the published verdicts;
+    they go to runs/<id>/confirmed.json and notebooks/confirmed.json.
 
     \b
     Examples:
@@ -154,7 +185,7 @@ def confirm(
     ended = confirm_claims(
         names,
         parameters=_pairs(parameters),
-        profile=profile,
+        profile=_profile(profile, resume),
         seed=seed,
         jobs=jobs,
         resume=resume,

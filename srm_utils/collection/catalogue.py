@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import json
 import re
 import warnings
@@ -11,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from srm_utils.collection.profiles import nearest
 from srm_utils.literature.sources import notebooks_dir
 
 
@@ -188,34 +188,79 @@ def read_catalogue(root: Path | None = None) -> list[Notebook]:
 def find(names: Sequence[str], catalogue: Sequence[Notebook]) -> list[Notebook]:
     """The notebooks that `names` pick, in catalogue order; all of them when `names` is empty.
 
-    A name is a path or the start of one (`2_inference/21`), a number (`21`), a topic, or a technique.
-    Raises ValueError for a name that picks none, naming the nearest.
+    A name is a number (`21`), a path or the start of one (`2_inference/21`), a part (`inference`), a title, a topic, a
+    technique, or the initials of one of these (`mcts`). Where none is exactly so, words that occur in a title, topic or
+    technique count (`debate`, `reward model`). Upper case and the signs between words do not matter.
+    Raises ValueError for a name that picks none; it says which are nearest.
 
-    >>> book = Notebook("2_inference/21_chain_of_thought", Path("x.ipynb"), topic="inference")
-    >>> [n.name for n in find(["21"], [book])] == [n.name for n in find(["inference"], [book])]
-    True
+    >>> book = Notebook("2_inference/24_search", Path("x.ipynb"), "Monte Carlo tree search", "Inference / search")
+    >>> [[n.name for n in find([name], [book])] == [book.name] for name in ("24", "inference", "MCTS", "tree search")]
+    [True, True, True, True]
     """
     if not names:
         return list(catalogue)
     picked: set[str] = set()
     for name in names:
-        wanted = name.removesuffix(".ipynb").removeprefix("notebooks/").removeprefix("./").lower()
-        hits = {n.name for n in catalogue if wanted and _matches(wanted, n)}
+        wanted = name.removesuffix(".ipynb").removeprefix("./").removeprefix("notebooks/").strip("/").lower()
+        hits = {n.name for n in catalogue if wanted and _is(wanted, n)}
+        hits = hits or {n.name for n in catalogue if _spoken(wanted) and _mentions(_spoken(wanted), n)}
         if not hits:
-            known: dict[str, str] = {}
-            for n in catalogue:
-                known |= dict.fromkeys((n.name, n.name.rsplit("/", 1)[-1], n.topic, *n.techniques), n.name)
-            close = list(dict.fromkeys(known[k] for k in nearest(wanted, known)))
-            raise ValueError(f"No notebook is called {name!r}; the nearest are {', '.join(close[:5])}.")
+            raise ValueError(f"No notebook is called {name!r}; {_hint(_spoken(wanted), catalogue)}.")
         picked |= hits
     return [n for n in catalogue if n.name in picked]
 
 
-def _matches(wanted: str, notebook: Notebook) -> bool:
+def _spoken(text: str) -> str:
+    """The words of a name, in lower case with single spaces: `Tree_Search` and `tree-search` are the same."""
+    return " ".join(re.findall(r"\w+", text.lower().replace("_", " ")))
+
+
+def _phrases(notebook: Notebook) -> list[str]:
+    """What a notebook may be called: its title, the pieces of its topic, its techniques, its parts without numbers."""
+    parts = (part.partition("_")[2] for part in notebook.name.split("/"))
+    named = (notebook.title, *notebook.topic.split(" / "), *notebook.techniques, *parts)
+    return [spoken for spoken in map(_spoken, named) if spoken]
+
+
+def _initials(phrase: str) -> str:
+    return "".join(word[0] for word in phrase.split())
+
+
+def _is(wanted: str, notebook: Notebook) -> bool:
+    """Whether a name is exactly this notebook's: its number, the start of its path, a phrase or a phrase's initials."""
     path = notebook.name.lower()
-    stem = path.rsplit("/", 1)[-1]
-    words = {notebook.topic.lower(), *(t.lower() for t in notebook.techniques)}
     if wanted.isdigit():
         # A number is exact: `2` is the part 2_inference, not every notebook that begins with a 2.
         return wanted in {part.split("_", 1)[0] for part in path.split("/")}
-    return path.startswith(wanted) or stem.startswith(wanted) or wanted in words or stem.partition("_")[2] == wanted
+    if path.startswith(wanted) or path.rsplit("/", 1)[-1].startswith(wanted):
+        return True
+    phrases = _phrases(notebook)
+    return _spoken(wanted) in phrases or (len(wanted) > 2 and wanted in map(_initials, phrases))
+
+
+def _mentions(words: str, notebook: Notebook) -> bool:
+    """Whether words, or a run of words with these initials, occur in one of the notebook's phrases."""
+    if len(words) < 2:
+        return False
+    phrases = _phrases(notebook)
+    return any(f" {words} " in f" {phrase} " for phrase in phrases) or (
+        len(words) > 2 and any(words in _initials(phrase) for phrase in phrases)
+    )
+
+
+def _hint(words: str, catalogue: Sequence[Notebook]) -> str:
+    """The notebooks whose names are most like these words, the nearest first, as half a sentence."""
+    spelt: dict[str, list[str]] = {}
+    initials: dict[str, list[str]] = {}
+    for n in catalogue:
+        for phrase in (_spoken(n.name.rsplit("/", 1)[-1]), *_phrases(n)):
+            for word in {phrase, *phrase.split()}:
+                spelt.setdefault(word, []).append(n.name)
+            initials.setdefault(_initials(phrase), []).append(n.name)
+    # Initials are short, so that many of them look alike: they count where no word does.
+    for known in (spelt, initials):
+        alike = difflib.get_close_matches(words, [key for key in known if len(key) > 2], n=3, cutoff=0.6)
+        close = list(dict.fromkeys(name for key in alike for name in known[key]))[:5]
+        if close:
+            return f"the nearest are {', '.join(close)}"
+    return "`srm list` shows what there is"

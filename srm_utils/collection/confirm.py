@@ -21,10 +21,11 @@ def confirm(
 ) -> Run:
     """Run the notebooks that have claims with `split="confirm"` and write their verdicts.
 
-    `names` pick among them; `options` are those of `runner.run`, and so are `parameters`, which may not hold another
-    split. Models that a `study` kept in its `folder` are not trained again. The verdicts go to `confirmed.json` in
-    the run's folder and beside the notebooks, where the claims of notebooks that did not run keep their entries.
-    Raises ValueError when none of the notebooks has a claim, one with claims has no parameter `split`, or another
+    `names` pick among them; without names those run that have a parameter `split`. `options` are those of `runner.run`,
+    and so are `parameters`, which may not hold another split. Models that a `study` kept in its `folder` are not
+    trained again. The verdicts go to `confirmed.json` in the run's folder and beside the notebooks, where the claims of
+    notebooks that did not run keep their entries.
+    Raises ValueError when none of the notebooks has a claim, one that is named has no parameter `split`, or another
     split is asked for.
     """
     from srm_utils.evaluation.claims import load_claims, wording
@@ -35,7 +36,9 @@ def confirm(
     catalogue = read_catalogue(root)
     claims = {claim.id: claim for claim in load_claims(root / "claims.yaml")}
     claiming = {book.name for claim in claims.values() for book in find([claim.notebook], catalogue)}
-    picked = [book.name for book in find(names or [], catalogue) if book.name in claiming]
+    # One without the parameter `split` has no reserved split. Named, it is refused in a sentence by `run`.
+    fit = {book.name for book in catalogue if names or book.problem or "split" in book.parameters}
+    picked = [book.name for book in find(names or [], catalogue) if book.name in claiming & fit]
     if not picked:
         raise ValueError("None of these notebooks has a claim; `notebooks/claims.yaml` lists the claims.")
     ended = run(picked, parameters={**(parameters or {}), "split": "confirm"}, notebooks=root, **options)

@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from srm_utils.collection.execute import Status, write_text
+
+
+def run_named(run_id: str, out: Path) -> Path:
+    """The folder in `out` of the run called `run_id`, whether it is there or not.
+
+    Raises ValueError for a name that is not that of one folder, such as a path to another place.
+
+    >>> run_named("first", Path("runs")).as_posix()
+    'runs/first'
+    """
+    if not re.fullmatch(r"\w[\w.+-]*", run_id):
+        raise ValueError(
+            f"A run cannot be called {run_id!r}: a name has letters, digits, '.', '+', '_' and '-' and begins with one "
+            "of the first two; --out names another folder for the runs."
+        )
+    return out / run_id
 
 
 def latest_run(out: Path) -> Path:

@@ -27,19 +27,20 @@ from srm_utils.collection.execute import Job, Status, write_text
 from srm_utils.collection.fingerprint import job_key
 from srm_utils.collection.profiles import from_here, get_profile, nearest
 from srm_utils.collection.report import Agreement, agreement, write_report
-from srm_utils.collection.run_folder import collect, latest_run, read_statuses
+from srm_utils.collection.run_folder import collect, latest_run, read_statuses, run_named
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An ended run: its folder, how each notebook ended, how many were taken over, whether Ctrl-C ended it, and how its
-    figures stand beside the shipped ones."""
+    """An ended run: its folder, how each notebook ended, how many were taken over, whether Ctrl-C ended it, how its
+    figures stand beside the shipped ones, and the labels of what was planned and has no status."""
 
     folder: Path
     statuses: tuple[Status, ...]
     resumed: int = 0
     interrupted: bool = False
     agreement: Agreement | None = None
+    missing: tuple[str, ...] = ()
 
     @property
     def failures(self) -> tuple[Status, ...]:
@@ -187,7 +188,7 @@ def run(
     settings: dict[str, Any] = {"names": [], "profile": "cpu", "seed": 0, "seeds": 1, "parameters": {}}
     folder: Path | None = None
     if resume:
-        folder = out / run_id if run_id else latest_run(out)
+        folder = run_named(run_id, out) if run_id is not None else latest_run(out)
         if not (folder / "run.json").is_file():
             raise FileNotFoundError(f"There is no run {run_id!r} in {out}; `srm run` starts a new one.")
         settings = json.loads((folder / "run.json").read_text())["settings"]
@@ -205,7 +206,8 @@ def run(
     facts = machine()
     at_once = min(jobs or facts["cores"], len(picked) * settings["seeds"])
     if folder is None:
-        folder = out / (run_id or f"{datetime.now():%Y-%m-%d-%H%M%S}-{settings['profile'].partition(':')[0]}")
+        now = f"{datetime.now():%Y-%m-%d-%H%M%S}-{settings['profile'].partition(':')[0]}"
+        folder = run_named(run_id if run_id is not None else now, out)
         if (folder / "run.json").exists():
             raise ValueError(f"The run {folder} exists; add --resume to go on with it, or choose another --id.")
     limit = memory * 1e9 if memory is not None else 0.9 * facts["memory_gb"] * 1e9 / at_once
@@ -228,7 +230,13 @@ def run(
     todo = [j for j in planned if j.label not in labels]
     done, interrupted = dispatch(todo, at_once, scheduler) if todo else ([], False)
     statuses = {s.label: s for s in (*kept, *done)}
-    ended = Run(folder, tuple(statuses[j.label] for j in planned if j.label in statuses), len(kept), interrupted)
+    ended = Run(
+        folder,
+        tuple(statuses[j.label] for j in planned if j.label in statuses),
+        len(kept),
+        interrupted,
+        missing=tuple(j.label for j in planned if j.label not in statuses),
+    )
     collect(folder, ended.statuses)
     beside = agreement(folder)
     write_report(folder, beside)
