@@ -15,11 +15,14 @@ import numpy as np
 import pytest
 import torch
 
+from srm_utils.experiments.bench_kernels import bench_kernels
 from srm_utils.kernels import packed, reference
 from srm_utils.kernels.compiled import AMPERE, HOPPER, Compiled, compile_steps, main_loop
 from srm_utils.kernels.packed import GROUP, NF4, Packed, from_bitsandbytes, quantise_int4, why_not
-from srm_utils.models import is_here
+from srm_utils.kernels.roofline import GPUS, bytes_moved, bytes_per_weight, reach, seconds
+from srm_utils.models import is_here, load_model
 from srm_utils.models.resolve import locate
+from srm_utils.reporting.roofline import instructions_figure, roofline_figure
 
 needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason=why_not("cuda:0") or "Triton is here")
 #: The table of steps 3 to 5 is in half precision: its rounding moves a value by at most one part in 4096.
@@ -82,6 +85,53 @@ def test_activations_of_any_type_meet_the_right_weights(interpreted, dtype, code
 @needs_triton
 def test_rows_cut_into_parts_give_the_same_sum(interpreted):
     assert interpreted["parts"] < 1e-6
+
+
+# ---------------------------------------------------------------- in a model
+
+GREEDY = """
+import sys, torch
+from srm_utils import load_model
+name = sys.argv[1]
+ids = None
+for kernels in (None, "triton"):
+    lm = load_model(name, bits=4, device="cpu", kernels=kernels)
+    ids = torch.tensor([lm.encode("Hugo has 3 apples . He buys 4 more .")])
+    with torch.inference_mode():
+        made = lm.model.generate(ids, max_new_tokens=4, do_sample=False, eos_token_id=None, pad_token_id=0)
+    print(*made[0, ids.shape[1]:].tolist())
+layer = next(m for m in lm.model.modules() if hasattr(m, "packed"))
+x = torch.randn(1, layer.in_features, requires_grad=True)
+layer(x).sum().backward()
+print(type(layer).__name__, x.grad.abs().sum() > 0, lm.bits, lm.bytes == load_model(name, bits=4, device="cpu").bytes)
+"""
+
+
+@needs_triton
+@pytest.mark.slow
+def test_a_model_writes_the_same_greedy_tokens(root):
+    name = "base-small"
+    try:
+        load_model(name, bits=4, device="cpu")
+    except ValueError:
+        name = "base"  # bitsandbytes unpacks a width of 96 wrongly on some processors
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(root)}
+    done = subprocess.run([sys.executable, "-c", GREEDY, name], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    theirs, ours, layer = done.stdout.strip().splitlines()
+    assert theirs == ours and len(ours.split()) == 4
+    # Gradients still pass, by bitsandbytes' own way, and the layer holds no second copy of its weights.
+    assert layer == "TritonLinear4bit tensor(True) 4 True"
+
+
+def test_kernels_are_refused_in_one_sentence_where_they_cannot_run(monkeypatch):
+    with pytest.raises(ValueError, match="no kernels 'cuda'; choose 'triton'"):
+        load_model("base", bits=4, kernels="cuda")
+    with pytest.raises(ValueError, match="of 4 bits, and bits is 16; use bits=4"):
+        load_model("base", kernels="triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    with pytest.raises(RuntimeError, match="Triton"):
+        load_model("base", bits=4, device="cpu", kernels="triton")
 
 
 # ---------------------------------------------------------------- the table in registers
@@ -259,7 +309,37 @@ def test_importing_the_package_leaves_triton_alone(root):
     assert done.stdout.strip() == "False", done.stderr
 
 
+# ---------------------------------------------------------------- the limits on paper
+
+
+def test_few_bits_pay_until_the_tensor_cores_are_the_limit():
+    four = bytes_per_weight()
+    for gpu in GPUS:
+        gains = [seconds(gpu, n, 4096, 4096, 2.0) / seconds(gpu, n, 4096, 4096, four) for n in (1, 16, 64, 4096)]
+        assert 3.8 < gains[0] < 2 / four and gains == sorted(gains, reverse=True) and gains[-1] == 1
+        # The limit of the instructions is that of the bandwidth where a kernel reaches exactly all of it.
+        most = gpu.instructions * four / gpu.bandwidth
+        assert reach(gpu, most, four) == pytest.approx(1) and reach(gpu, 2 * most, four) == pytest.approx(0.5)
+        read = bytes_moved(1, 4096, 4096, four) / gpu.bandwidth
+        assert seconds(gpu, 1, 4096, 4096, four, 2 * most) == pytest.approx(2 * read, rel=0.01)
+
+
+def test_the_figures_draw_what_they_are_given():
+    four, sixteen = roofline_figure(GPUS[0]).axes[0].lines[:2]
+    assert (four.get_ydata() >= sixteen.get_ydata()).all() and four.get_ydata()[-1] == sixteen.get_ydata()[-1]
+    made = [Compiled("a", 90, 32, 0, 0, 4, {"FFMA": 8}), Compiled("b", 90, 32, 0, 0, 8, {"FFMA": 8})]
+    assert [bar.get_width() for bar in instructions_figure(made).axes[0].patches] == [2.0, 1.0]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_the_bench_measures_nothing_without_a_gpu():
+    table, text = bench_kernels()
+    assert table is None and text.startswith("not measured: no GPU; run `srm bench kernels`")
+
+
 # ---------------------------------------------------------------- on a GPU
+
+STEPS = ("1 naive", "2 packed loads", "3 table in registers", "4 split rows")
 
 
 @needs_triton
@@ -285,3 +365,23 @@ def test_compiled_kernels_multiply_as_bitsandbytes(shape, dtype):
     whole: Packed = quantise_int4(weight.to("cuda"))
     want = x.float() @ reference.dequantise(whole).T
     assert (gemm.multiply(x, whole).float() - want).norm() / want.norm() < 2 * torch.finfo(dtype).eps
+
+
+@needs_triton
+@pytest.mark.gpu
+def test_the_bench_sets_each_kernel_beside_copying_and_bitsandbytes():
+    table, text = bench_kernels([(896, 896), (2560, 9728)])
+    print(text)
+    assert table is not None and set(table["kernel"]) == {"bfloat16", "bitsandbytes", *STEPS, "5 tiles"}
+    assert (table["gigabytes_per_second"] > 0).all() and (table["times_bitsandbytes"] > 0).all()
+
+
+@needs_triton
+@pytest.mark.gpu
+def test_a_model_on_a_gpu_writes_the_same_greedy_tokens():
+    texts = []
+    for kernels in (None, "triton"):
+        lm = load_model("base", bits=4, device="cuda", kernels=kernels)
+        drawn = lm.sample(["Hugo has 3 apples . He buys 4 more ."], max_new_tokens=16, temperature=0)
+        texts.append(drawn[0][0].token_ids)
+    assert texts[0] == texts[1]

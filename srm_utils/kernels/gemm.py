@@ -57,7 +57,8 @@ def tiles(x: torch.Tensor, packed: Packed) -> torch.Tensor:
     # Apart beforehand: x is small beside the weights, and each half is then read in one piece.
     even, odd = tile.view(texts, -1, 2).movedim(-1, 0).contiguous()
     out = x.new_empty(texts, packed.outputs)
-    sizes = (16 if texts <= 16 else 64, 64, 64)
+    # Rows of x, rows of the matrix and bytes of a row in a tile; the interpreter is slow by the tile.
+    sizes = (16 if texts <= 16 else 64, 64, 64) if x.is_cuda else (min(256, triton.next_power_of_2(texts)), 512, 128)
     grid = (triton.cdiv(texts, sizes[0]), triton.cdiv(packed.outputs, sizes[1]))
     flags = (packed.block, packed.nested is not None, packed.code == "int4")
     arguments = (even, odd, packed.weight, *_scales(packed), out, texts, packed.outputs, packed.inputs // 2)

@@ -6,6 +6,7 @@ something that stands between the kernel and the memory's bandwidth.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import triton
@@ -138,7 +139,7 @@ WIDTH = 512
 def naive(x: torch.Tensor, packed: Packed) -> torch.Tensor:
     """Step 1: x [inputs] times a 4-bit matrix, float32 [outputs]."""
     out = x.new_empty(packed.outputs, dtype=_float32())
-    arguments = (x, packed.weight, _values(packed), *_scales(packed), out, packed.inputs)
+    arguments = (x, packed.weight, _table(packed.code, x.device), *_scales(packed), out, packed.inputs)
     naive_kernel[(packed.outputs,)](*arguments, packed.block, packed.nested is not None, 128, num_warps=1)
     return out
 
@@ -146,7 +147,7 @@ def naive(x: torch.Tensor, packed: Packed) -> torch.Tensor:
 def packed_loads(x: torch.Tensor, packed: Packed) -> torch.Tensor:
     """Step 2: x [inputs] times a 4-bit matrix, float32 [outputs]."""
     out = x.new_empty(packed.outputs, dtype=_float32())
-    arguments = (x, packed.weight, _values(packed), *_scales(packed), out, packed.inputs // 2)
+    arguments = (x, packed.weight, _table(packed.code, x.device), *_scales(packed), out, packed.inputs // 2)
     packed_kernel[(packed.outputs,)](*arguments, packed.block, packed.nested is not None, WIDTH, num_warps=1)
     return out
 
@@ -166,10 +167,10 @@ def split(x: torch.Tensor, packed: Packed, rows: int | None = None, programs: in
     Args:
         x: the activations, contiguous.
         packed: the matrix.
-        rows: rows of one program, a power of two. None takes 4; the interpreter, slow by the program, gets 64.
+        rows: rows of one program, a power of two. None takes 4; the interpreter, slow by the program, gets up to 512.
         programs: rows are cut into parts until there are about so many programs, enough for every multiprocessor.
     """
-    rows = rows or (4 if x.is_cuda else 64)
+    rows = rows or (4 if x.is_cuda else min(512, triton.next_power_of_2(packed.outputs)))
     groups = triton.cdiv(packed.outputs, rows)
     pieces = triton.cdiv(packed.inputs // 2, WIDTH)
     parts = max(1, min(pieces, programs // groups))
@@ -186,10 +187,11 @@ def split(x: torch.Tensor, packed: Packed, rows: int | None = None, programs: in
 STEPS = {"1 naive": naive, "2 packed loads": packed_loads, "3 table in registers": lookup, "4 split rows": split}
 
 
-def _values(packed: Packed) -> torch.Tensor:
+@functools.cache
+def _table(code: str, device: torch.device) -> torch.Tensor:
     import torch
 
-    return torch.tensor(CODES[packed.code], device=packed.weight.device)
+    return torch.tensor(CODES[code], device=device)
 
 
 def _scales(packed: Packed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -79,7 +79,7 @@ def compute(byte, INT4: tl.constexpr):
         first, second = _choose(level >> 4).to(tl.float16), _choose(level & 15).to(tl.float16)
     else:
         first, second = tl.inline_asm_elementwise(
-            LOOK_UP, "=r,=r,=r,=r,r", [byte], dtype=(tl.float16, tl.float16), is_pure=True, pack=4
+            LOOK_UP, "=&r,=&r,=&r,=&r,r", [byte], dtype=(tl.float16, tl.float16), is_pure=True, pack=4
         )
     return first, second
 
