@@ -385,7 +385,7 @@ def test_the_hooks_call_what_is_there(root: Path, project: dict) -> None:
 
 def test_every_card_is_written_from_todays_records_and_states_licence_and_limits(project: dict) -> None:
     from srm_utils.experiments.family_cards import card_texts
-    from srm_utils.models.pretrain import FAMILY, family_folder
+    from srm_utils.models.members import FAMILY, family_folder
     from srm_utils.models.resolve import bundled_adapters
 
     cards = card_texts()
