@@ -49,19 +49,25 @@ class Compiled:
         return sum(n for name, n in self.loop.items() if name.startswith(("LDG", "LDS", "LDL", "LD."))) / self.weights
 
 
-def compile_steps(targets: Sequence[int] = (AMPERE, HOPPER), code: str = "nf4") -> list[Compiled]:
+def compile_steps(
+    targets: Sequence[int] = (AMPERE, HOPPER), code: str = "nf4", steps: Sequence[int] = (1, 2, 3, 4, 5)
+) -> list[Compiled]:
     """Compile the five steps and read the result, in a process of its own (the interpreter's variable rules one out).
 
     Args:
         targets: compute capabilities, such as 80 and 90.
         code: "nf4" or "int4"; the first two steps are the same for both.
+        steps: which of the five.
+
+    Returns the steps of the first target, then those of the next.
 
     Raises RuntimeError where Triton is missing or cannot compile, with what to do.
     """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     # Said outright, for Triton warns otherwise: a product and a sum become one instruction.
     environment["TRITON_DEFAULT_FP_FUSION"] = "1"
-    command = [sys.executable, "-m", "srm_utils.kernels.compiled", code, *map(str, targets)]
+    asked = ["".join(map(str, steps)), code, *map(str, targets)]
+    command = [sys.executable, "-m", "srm_utils.kernels.compiled", *asked]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
         said = done.stderr.strip().splitlines() or ["no reason given"]
@@ -145,5 +151,6 @@ def main_loop(code: str) -> Counter[str]:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        rows = [_compile(job, int(t), Path(place)) for t in sys.argv[2:] for job in _jobs(sys.argv[1] == "int4")]
+        wanted = [job for job in _jobs(sys.argv[2] == "int4") if job[0][0] in sys.argv[1]]
+        rows = [_compile(job, int(target), Path(place)) for target in sys.argv[3:] for job in wanted]
     print(json.dumps([asdict(row) for row in rows]))
