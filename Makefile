@@ -29,6 +29,8 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "The dependencies could not be installed; look above for the reason, then run make again." >&2; exit 1; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[gym]' 2>/dev/null || \
 	  echo "reasoning-gym could not be built (it needs a C compiler); its tasks stay out, all else works." >&2
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[kernels]' 2>/dev/null || \
+	  echo "Triton could not be installed (it comes for Linux, 290 MB); the 4-bit kernels stay out, all else works." >&2
 	@$(BIN)/srm models fetch smollm2 --optional
 	@touch $(READY)
 

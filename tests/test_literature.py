@@ -48,8 +48,11 @@ from srm_utils.literature import uses as uses_module
 from srm_utils.literature.entries import _text
 
 BIB = CHECKOUT / "papers.bib"
-#: Works that are not among the 412 of the collected list, each traced to a library's own documentation.
-ADDED = {"holtzman2020curious", "jakimovski2025can", "steele2014fast", "wang2024chain"}
+#: Works that are not among the 412 of the first list: from library documentation, and for the kernels.
+ADDED = {
+    "frantar2024marlin", "guo2024fast", "holtzman2020curious", "jakimovski2025can", "park2022lutgemm", "steele2014fast",
+    "wang2024chain",
+}  # fmt: skip
 SECTIONS = set(
     """application-healthcare application-other application-science backbone-domain backbone-general background-lrm
     benchmark future-distillation future-efficiency future-lowresource future-rl inference-efficient

@@ -7,6 +7,7 @@ import base64
 import json
 import pydoc
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import nbformat
@@ -117,6 +118,8 @@ def test_the_source_shown_is_todays(notebook: tuple[str, dict]) -> None:
         if not text.startswith("# srm_utils."):
             continue
         where = text.splitlines()[0].removeprefix("# ")
+        if where.startswith("srm_utils.kernels.") and find_spec("triton") is None:
+            continue  # kernels cannot be imported without it
         thing = pydoc.locate(where)
         assert thing is not None, f"{name} shows {where}, which is gone: run it and publish it again"
         thing = thing.fget if isinstance(thing, property) else thing

@@ -238,6 +238,20 @@ def bench_solvers_command(
     )
 
 
+@bench_app.command("kernels")
+def bench_kernels_command() -> None:
+    """The 4-bit kernels against the copy bandwidth and bitsandbytes, at the shapes of 0.5 to 4 billion parameters.
+
+    \b
+    Examples:
+      srm bench kernels
+    """
+    from srm_utils.experiments.bench_kernels import bench_kernels
+
+    _, text = bench_kernels(say=lambda line: typer.echo(line, err=True))
+    typer.echo(text)
+
+
 @app.command()
 def publish(
     run_id: Annotated[str | None, typer.Argument(metavar="RUN", help="The run (default: the newest).")] = None,

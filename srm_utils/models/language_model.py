@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from srm_utils.kernels.packed import why_not
 from srm_utils.models.arithmetic import fast_dtype
 from srm_utils.models.chat import Chat, find_chat, wanted_chat
 from srm_utils.models.checks import check_vocabulary, check_widths, fitting, with_adapter
@@ -308,6 +309,7 @@ def load_model(
     threads: int | None = None,
     chat: Chat | Mapping[str, Any] | None = None,
     merge: bool = False,
+    kernels: str | None = None,
 ) -> LanguageModel:
     """Load a model by name (`srm models` lists them), a local folder, a GGUF file, or a hub id, with its tokenizer.
 
@@ -317,8 +319,9 @@ def load_model(
     top; a name or folder that is an adapter brings its own model. `merge` adds the adapter to the weights.
     `threads` sets torch's threads for the whole process. `chat` says how the model is spoken to, in place of
     what is found: a whole `Chat`, or single fields of it such as {"system": "Be brief."}. A download is
-    announced first and never tried when HF_HUB_OFFLINE is set. Every failure is a ValueError,
-    FileNotFoundError, RuntimeError or ConnectionError of one sentence that says what to do.
+    announced first and never tried when HF_HUB_OFFLINE is set. `kernels` "triton" multiplies by 4-bit weights with
+    the kernels of `srm_utils.kernels` in place of bitsandbytes' own; the weights are the same. Every failure is a
+    ValueError, FileNotFoundError, RuntimeError or ConnectionError of one sentence that says what to do.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -328,6 +331,7 @@ def load_model(
     if threads is not None:
         torch.set_num_threads(threads)
     where = _device(device)
+    _check_kernels(kernels, bits, where)
     name = os.fspath(name_or_path)
     located = locate(name)
     folder = located.folder
@@ -393,6 +397,10 @@ def load_model(
             ) from error
         check_vocabulary(model, tokenizer, folder, name)
         _keep_packing(model)
+        if kernels is not None:
+            from srm_utils.kernels.linear import use_kernels
+
+            use_kernels(model)
         if on_top is not None:
             if (on_top / "chat_template.jinja").is_file():
                 tokenizer.chat_template = (on_top / "chat_template.jinja").read_text(encoding="utf-8")
@@ -460,6 +468,18 @@ def _device(device: str) -> str:
     elif device != "cpu":
         raise ValueError(f"There is no device {device!r}; choose 'auto', 'cpu' or 'cuda'.")
     return device
+
+
+def _check_kernels(kernels: str | None, bits: int, device: str) -> None:
+    """Raise unless the kernels that were asked for are known and run on the device."""
+    if kernels is None:
+        return
+    if kernels != "triton":
+        raise ValueError(f"There are no kernels {kernels!r}; choose 'triton' or leave kernels out.")
+    if bits != 4:
+        raise ValueError(f"The kernels multiply by weights of 4 bits, and bits is {bits}; use bits=4.")
+    if reason := why_not(device):
+        raise RuntimeError(reason)
 
 
 def _keep_packing(model: PreTrainedModel) -> None:

@@ -30,11 +30,13 @@ class Source:
 def show_source(thing: Any, docstring: bool = False) -> Source:
     """The source of a function or class of the package, without its docstring unless asked for.
 
-    Raises TypeError for things that were not written in Python.
+    Of a GPU kernel it is the function under its decorator. Raises TypeError for things that were not written in Python.
 
     >>> "def show_source" in show_source(show_source).text
     True
     """
+    # Triton's decorator leaves the function in `fn`.
+    thing = thing.fn if type(thing).__module__.startswith("triton.") else thing
     text = inspect.getsource(thing)
     if not docstring:
         text = re.sub(r'(?s)\n +"""(?!\n).*?"""\n', "\n", text)
