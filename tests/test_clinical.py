@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from srm_utils.inference.program_text import stated_answer
 from srm_utils.inference.sandbox import Sandbox
-from srm_utils.tasks.domains import clinical, clinical_units
+from srm_utils.tasks.domains import clinical, clinical_solutions, clinical_units
 from srm_utils.tasks.domains.arithmetic import evaluate, holds, steps_of, written
 from srm_utils.tasks.domains.clinical import DIFFICULTIES, ClinicalTask, compute, within
 from srm_utils.tasks.domains.clinical_formulas import number
@@ -33,7 +33,7 @@ def some(n=120, seed=5, **more):
     return TASK.problems(n, seed=seed, split="train", difficulty=more.pop("difficulty", (1, 2, 3, 4)), **more)
 
 
-KNOWN = some(1)[0]
+KNOWN = some(4)
 
 # ---------------------------------------------------------------- the formulas, a second time
 
@@ -437,10 +437,17 @@ def test_that_it_cannot_be_computed_is_an_answer(said):
 @settings(max_examples=200, deadline=None)
 @given(text=st.one_of(st.text(), st.text("age = 140 / weight . ; print ( ) 0123456789")))
 def test_nothing_that_a_model_writes_breaks_the_checks(text):
-    problem = KNOWN
-    assert TASK.grade(text, problem) in set(Grade)
-    assert all(text[c.start : c.end] == c.text for c in TASK.check_steps(text, problem))
-    assert first_error(text, problem) in ("", *KINDS) and program_error(text, problem) in ("", *KINDS)
+    for problem in KNOWN:
+        assert TASK.grade(text, problem) in set(Grade)
+        assert all(text[c.start : c.end] == c.text for c in TASK.check_steps(text, problem))
+        assert first_error(text, problem) in ("", *KINDS) and program_error(text, problem) in ("", *KINDS)
+
+
+def test_no_solution_of_another_note_breaks_the_checks():
+    problems = some(60)
+    for one, other in itertools.pairwise(problems):
+        assert first_error(TASK.solution(one, "cot"), other) in KINDS
+        assert program_error(TASK.solution(one, "program"), other) in KINDS
 
 
 def kidney():
@@ -501,6 +508,19 @@ def test_points_that_a_finding_does_not_count_are_an_error_of_the_formula():
     found = re.search(r"gives (\d)", text)
     assert found is not None
     assert first_error(text.replace(found[0], f"gives {int(found[1]) + 1}", 1), problem) == "formula"
+
+
+def test_a_text_that_goes_on_past_a_missing_value_is_checked_to_its_end():
+    """What is stated behind the missing value is no gold step and no error; the missing value was overlooked."""
+    formula = FORMULAS["osmolality"]
+    values = {"sodium": 140.0, "glucose": 90.0, "urea nitrogen": 14.0}
+    lacking = next(
+        p for p in (TASK.problem(formula, values, 4, "train", Random(s)) for s in range(40))
+        if p.facts["missing"] == "sodium"
+    )  # fmt: skip
+    later = stated_values(lacking)["urea nitrogen"]
+    text = f"{clinical_solutions.quoted_step(formula.inputs[2], later)}. The answer is 280."
+    assert [s.error for s in checked(text, lacking)] == [""] and first_error(text, lacking) == "extraction"
 
 
 def test_a_missing_value_that_is_made_up_and_a_stated_one_called_missing_are_extraction_errors():

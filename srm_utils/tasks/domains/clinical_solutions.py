@@ -59,7 +59,7 @@ def gold_steps(problem: Problem) -> tuple[str, ...]:
     for item in formula.inputs:
         if item.name not in stated:
             return (*quoted, f"{item.name} is missing")
-        quoted.append(_quoted(item, stated[item.name]))
+        quoted.append(quoted_step(item, stated[item.name]))
     values = standard_values(formula, stated)
     expression = formula.expression(values)
     if formula.is_score:
@@ -88,7 +88,7 @@ def gold_program(problem: Problem) -> str:
     return "; ".join([*lines, *log, f"print ( {expression} )"])
 
 
-def _quoted(item: Input, found: Stated) -> str:
+def quoted_step(item: Input, found: Stated) -> str:
     """A value as a step quotes it: "creatinine = 124 umol/L / 88.4 = 1.403 mg/dL", "fever = yes gives 1"."""
     said = f"{item.name} = {found.text}"
     if not item.words:

@@ -14,8 +14,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from srm_utils.tasks.domains.arithmetic import holds, written
-from srm_utils.tasks.domains.clinical_formulas import Formula
-from srm_utils.tasks.domains.clinical_solutions import FORMULAS, NOT_COMPUTABLE, gold_program, stated_values
+from srm_utils.tasks.domains.clinical_formulas import Formula, Input
+from srm_utils.tasks.domains.clinical_solutions import (
+    FORMULAS,
+    NOT_COMPUTABLE,
+    gold_program,
+    quoted_step,
+    stated_values,
+)
 from srm_utils.tasks.problem import Problem, StepCheck
 
 Kind = Literal["", "formula", "extraction", "unit", "arithmetic", "format"]
@@ -130,7 +136,7 @@ def _error_of(said: str, formula: Formula, problem: Problem) -> Kind:
     name, _, rest = said.partition(" = ")
     item = next((i for i in formula.inputs if i.name == name), None)
     if item is not None:
-        return _error_of_quote(rest, name, formula, problem)
+        return _error_of_quote(rest, item, problem)
     if re.search(r"[A-Za-z]", said.replace("log", "")):
         return "extraction" if " = " in said else "formula"
     if not holds(said):
@@ -139,13 +145,13 @@ def _error_of(said: str, formula: Formula, problem: Problem) -> Kind:
     return "formula"
 
 
-def _error_of_quote(rest: str, name: str, formula: Formula, problem: Problem) -> Kind:
+def _error_of_quote(rest: str, item: Input, problem: Problem) -> Kind:
     """The error of "NAME = REST", which is not the gold step: another value, another unit or other points."""
-    stated = stated_values(problem).get(name)
+    stated = stated_values(problem).get(item.name)
     if stated is None:
         return "extraction"
     quoted, _, gives = rest.partition(" gives ")
-    right = next(s for s in problem.steps if s.startswith(f"{name} = ")).partition(" = ")[2]
+    right = quoted_step(item, stated).partition(" = ")[2]
     right_quoted, _, right_gives = right.partition(" gives ")
     if quoted == right_quoted:
         return "formula" if gives != right_gives else ""
@@ -160,4 +166,5 @@ def _kind_of_gold(step: str, formula: Formula) -> Kind:
     """Which kind of error it is to leave a gold step out."""
     if step.startswith("Formula"):
         return "formula"
-    return "extraction" if any(step.startswith(f"{i.name} = ") for i in formula.inputs) else "formula"
+    of_value = any(step.startswith((f"{i.name} = ", f"{i.name} is missing")) for i in formula.inputs)
+    return "extraction" if of_value else "formula"
