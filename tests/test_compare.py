@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +18,10 @@ from srm_utils.evaluation.results import read_parquet
 from srm_utils.experiments import compare as comparing
 from srm_utils.experiments.budgets import TRIALS, flops_of, largest_within
 from srm_utils.experiments.compare import compare, sizes_in
-from srm_utils.experiments.solvers import METHODS, Method, Setting, choose_methods
 from srm_utils.experiments.store import Comparison, _weights, only_solver
 from srm_utils.inference.debate import Debate
+from srm_utils.inference.registry import Setting, choose_solvers, forget, registered_solvers
+from srm_utils.inference.registry import solver as register
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.together import Remembered
 from srm_utils.inference.voting import SelfConsistency
@@ -30,6 +32,7 @@ from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.registry import task_names
 
+SOLVERS = registered_solvers()
 TASK = get_task("chain")
 PROBLEMS = TASK.problems(40, split="test", seed=3)
 TUNING = TASK.problems(8, split="validation", seed=3)
@@ -223,14 +226,14 @@ def test_memory_changes_nothing_on_a_bundled_model(small) -> None:
 
 def test_every_solver_applies_or_says_why_in_one_sentence() -> None:
     for task in map(get_task, task_names()):
-        names, absent = choose_methods(task)
-        assert names and not set(names) & set(absent) and set(names) | set(absent) == set(METHODS)
+        names, absent = choose_solvers(task)
+        assert names and not set(names) & set(absent) and set(names) | set(absent) == set(SOLVERS)
         for why in absent.values():
             assert why.endswith(".") and why.count(". ") == 0 and why[0].isupper(), why
-    assert "graph-of-thoughts" in choose_methods(get_task("sorting"))[0]
-    assert "written-search" in choose_methods(get_task("countdown"))[0]
-    assert "mutual-consistency" in choose_methods(TASK, partner=True)[0]
-    assert choose_methods(TASK, ["mutual-consistency", "greedy"]) == (
+    assert "graph-of-thoughts" in choose_solvers(get_task("sorting"))[0]
+    assert "written-search" in choose_solvers(get_task("countdown"))[0]
+    assert "mutual-consistency" in choose_solvers(TASK, partner=True)[0]
+    assert choose_solvers(TASK, ["mutual-consistency", "greedy"]) == (
         ["greedy"],
         {"mutual-consistency": "It needs a second model; name one as the partner."},
     )
@@ -239,17 +242,17 @@ def test_every_solver_applies_or_says_why_in_one_sentence() -> None:
 @pytest.mark.parametrize("name", ["round-table", "mutual-consistency", "routed"])
 def test_a_solver_of_two_models_is_not_built_without_a_partner(name: str, small) -> None:
     with pytest.raises(ValueError, match="This solver needs a second model; name one as the partner."):
-        METHODS[name].build(Setting(TASK, small, TASK.problems(2, split="validation")), 2)
+        SOLVERS[name].build(Setting(TASK, small, TASK.problems(2, split="validation")), 2)
 
 
 @pytest.mark.parametrize("world", ["graph", "countdown", "sorting", "split-evidence"])
 def test_every_solver_that_applies_runs(world: str, small) -> None:
     task = get_task(world)
     shared = Setting(task, Remembered(small), task.problems(2, split="validation"), small, 24)
-    names, _ = choose_methods(task, partner=True)
+    names, _ = choose_solvers(task, partner=True)
     problems = task.problems(2, split="test", difficulty=task.difficulties[0])
     for name in names:
-        method = METHODS[name]
+        method = SOLVERS[name]
         size = min(method.most, max(method.least, 2))
         attempts = method.build(shared, size).solve(problems, shared.model, method.budget(shared, size))
         assert [a.problem_id for a in attempts] == [p.id for p in problems]
@@ -258,9 +261,9 @@ def test_every_solver_that_applies_runs(world: str, small) -> None:
 
 def test_wrong_names_and_wrong_splits_are_one_sentence() -> None:
     with pytest.raises(ValueError, match="There is no solver 'debat'; did you mean debate."):
-        choose_methods(TASK, ["debat"])
+        choose_solvers(TASK, ["debat"])
     with pytest.raises(ValueError, match="None of these solvers can be run: exchange: It is made for the task"):
-        choose_methods(TASK, ["exchange"])
+        choose_solvers(TASK, ["exchange"])
     with pytest.raises(ValueError, match="compare on another split"):
         compare(setting(), TUNING, ["2x"], ["greedy"], progress=False)
     with pytest.raises(ValueError, match="No solver fits into 50; allow a larger budget."):
@@ -393,7 +396,7 @@ def test_the_command_compares_and_goes_on(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_the_command_lists_solvers() -> None:
     code, said, _ = srm("--list", "--task", "sorting")
-    assert code == 0 and len(said.splitlines()) == len(METHODS)
+    assert code == 0 and len(said.splitlines()) == len(SOLVERS)
     assert re.search(r"^debate .*du2023improving", said, re.M)
     assert re.search(r"^program-of-thought .*NOT HERE: The task 'sorting' has no style 'program'\.$", said, re.M)
 
@@ -418,18 +421,44 @@ def test_mistakes_on_the_command_line_are_one_sentence(
     assert not (tmp_path / "runs").exists(), "a mistake leaves nothing behind"
 
 
-def test_ctrl_c_says_where_what_is_finished_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture
+def interrupted() -> Iterator[str]:
+    """A solver of a person's own, during which Ctrl-C is pressed."""
 
-    def interrupted(s, n):
+    @register("interrupted", "a person presses Ctrl-C")
+    def build(setting, size):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(METHODS, "debate", Method("never ends", interrupted))
+    yield "interrupted"
+    forget("interrupted")
+
+
+def test_ctrl_c_says_where_what_is_finished_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(comparing, "SHARED_ROWS", 1)  # one after the other
     where = ("--task", "chain", "--model", "base-small", "--budget", "3x")
-    code, _, error = srm("greedy", "debate", *where, "--problems", "3", "--tuning", "2", "--tokens", "32")
+    code, _, error = srm("greedy", interrupted, *where, "--problems", "3", "--tuning", "2", "--tokens", "32")
     assert code == 130 and "What was finished is in runs/compare/chain-base-small; the same command goes on" in error
     assert "greedy" in (tmp_path / "runs" / "compare" / "chain-base-small" / "results.jsonl").read_text()
+
+
+# ---------------------------------------------------------------- how a solver gets its name
+
+
+def test_a_solver_of_ones_own_is_listed_last_and_its_name_is_not_taken_twice(interrupted: str) -> None:
+    assert [*SOLVERS, interrupted] == list(registered_solvers())
+    with pytest.raises(ValueError, match="Another solver is called 'interrupted'; choose another name"):
+        register("interrupted", "again")(lambda setting, size: None)
+    assert registered_solvers()["interrupted"].about == "a person presses Ctrl-C"
+
+
+def test_solvers_stand_in_the_order_of_the_notebooks_that_explain_them() -> None:
+    shown = [entry.notebook for entry in SOLVERS.values()]
+    assert shown == sorted(shown) and len(SOLVERS) == 34
+    files = {path.name.split("_")[0] for path in Path(__file__).parents[1].glob("notebooks/*/*.ipynb")}
+    assert set(shown) <= files
 
 
 # ---------------------------------------------------------------- two bills

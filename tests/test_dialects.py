@@ -12,7 +12,6 @@ import pytest
 
 from srm_utils.experiments import compare as comparing
 from srm_utils.experiments.listing import listed
-from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
 from srm_utils.inference import asking
 from srm_utils.inference.asking import chat_of, steps_by
 from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, RankedSamples
@@ -20,6 +19,7 @@ from srm_utils.inference.chain_of_thought import LeastToMost, Prompting
 from srm_utils.inference.debate import Debate
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
 from srm_utils.inference.mutual_consistency import MutualConsistency
+from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
 from srm_utils.inference.roles import PlannerSolverVerifier, RoundTable
 from srm_utils.inference.self_correction import (
     NOTHING_WRONG,
@@ -31,8 +31,9 @@ from srm_utils.inference.self_correction import (
 )
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.speculative_reasoning import SpeculativeReasoning
+from srm_utils.inference.state_scores import judged_solution, judged_step, likelihood, says
 from srm_utils.inference.thinking_budget import BudgetForcing, EarlyExit, NamedBudget, NoThinking, confident, never
-from srm_utils.inference.thoughts import Branch, Steps, judged_solution, judged_step, likelihood, says
+from srm_utils.inference.thoughts import Branch, Steps
 from srm_utils.inference.tools import LookUp, written_sum
 from srm_utils.inference.tree_of_thoughts import BreadthFirst, DepthFirst, numbers_left, votes
 from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, VerifiedSamples
@@ -47,6 +48,8 @@ from srm_utils.tasks.dialects import DIALECTS, SKILLS, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.replies import choice, critique, plain_check, verdict
 from srm_utils.tasks.steps import first_sentence, pieces, plain_steps, step_ends, steps_in
+
+SOLVERS = registered_solvers()
 
 CHAIN = get_task("chain")
 ADA = Problem("a", "chain", "Ada has 12 pens. Ada finds 5 pens. How many pens does Ada have now?", "17", 1, "a")
@@ -531,10 +534,10 @@ OWN = {"graph-of-thoughts": "sorting", "exchange": "split-evidence", "react": "g
 
 
 def test_every_solver_says_what_it_asks_and_reads():
-    assert {name: ", ".join(s.name for s in m.skills) for name, m in METHODS.items()} == ASKS
+    assert {name: ", ".join(s.name for s in m.skills) for name, m in SOLVERS.items()} == ASKS
     for dialect in DIALECTS:
         rows = listed(CHAIN, dialect, partner=True)
-        assert [row.solver for row in rows] == list(METHODS)
+        assert [row.solver for row in rows] == list(SOLVERS)
         for row in rows:
             assert row.dialect == dialect and row.asks and row.reads and row.about
             shown = str(row)
@@ -544,13 +547,13 @@ def test_every_solver_says_what_it_asks_and_reads():
 
 
 def test_an_instruct_model_can_be_asked_to_think_about_any_task():
-    here = choose_methods(TASK, partner=True, dialect="instruct")[0]
-    assert set(METHODS) - set(here) == set(OWN)
-    family = set(choose_methods(TASK, partner=True, dialect="family")[0])
-    assert {"least-to-most", "program-of-thought", "roles", "calculator", "early-exit"} <= set(METHODS) - family
+    here = choose_solvers(TASK, partner=True, dialect="instruct")[0]
+    assert set(SOLVERS) - set(here) == set(OWN)
+    family = set(choose_solvers(TASK, partner=True, dialect="family")[0])
+    assert {"least-to-most", "program-of-thought", "roles", "calculator", "early-exit"} <= set(SOLVERS) - family
     assert Setting(TASK, Scripted(), []).style == "cot" and Setting(TASK, Scripted(), []).heat < 1
     assert Setting(TASK, Scripted(chat=Chat(dialect="family")), []).style == "direct"
-    assert choose_methods(TASK, ["roles"], dialect=None)[0] == ["roles"], "a model of some dialect could"
+    assert choose_solvers(TASK, ["roles"], dialect=None)[0] == ["roles"], "a model of some dialect could"
 
 
 @pytest.fixture(scope="module")
@@ -577,7 +580,7 @@ def tiny():
 def test_every_solver_runs_in_both_dialects(tiny, dialect):
     chat = replace(tiny.chat, dialect=dialect, step_mark="." if dialect == "family" else "\n", stop=())
     model = LanguageModel(tiny.model, tiny.tokenizer, "tiny", chat=chat)
-    for name, method in METHODS.items():
+    for name, method in SOLVERS.items():
         task = get_task(OWN.get(name, "chain"))
         (problem,) = task.problems(1, split="test", difficulty=task.difficulties[0])
         setting = Setting(task, model, task.problems(1, difficulty=task.difficulties[0]), model, 4)

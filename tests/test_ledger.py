@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
+from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling import engine, reading, scoring
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.sampling.ledger import Prices, Read, prices, saved, seen_before
 from srm_utils.tasks import get_task
+
+SOLVERS = registered_solvers()
 
 PRICES = Prices(body=100.0, head=10.0, attention=((1.0, None), (2.0, 3)))
 
@@ -130,8 +132,8 @@ def solve_one(name: str, model: LanguageModel):
     task = get_task(world.get(name, "graph"))
     tuning = task.problems(2, split="validation", difficulty=task.difficulties[0])
     problems = task.problems(1, split="test", difficulty=task.difficulties[0])
-    method, shared = METHODS[name], Setting(task, model, tuning, model, 24)
-    assert name in choose_methods(task, partner=True)[0]
+    method, shared = SOLVERS[name], Setting(task, model, tuning, model, 24)
+    assert name in choose_solvers(task, partner=True)[0]
     size = min(method.most, max(method.least, 3))
     solver = method.build(shared, size)
     with counting(model.model) as counted:
@@ -139,7 +141,7 @@ def solve_one(name: str, model: LanguageModel):
     return counted, attempt
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", SOLVERS)
 def test_every_solvers_bills_are_what_its_model_computes(name, small, monkeypatch) -> None:
     with one_row_a_pass(monkeypatch, stores=False):
         counted, attempt = solve_one(name, small)

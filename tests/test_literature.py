@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import typer
 from pybtex.bibtex.utils import change_case
@@ -522,7 +523,7 @@ def test_covered_and_usage(tmp_path: Path) -> None:
     assert covered(tmp_path) == {"wei2022chain": ["00_b", "2_inference/21_a"], "xu2025cod": ["2_inference/21_a"]}
     used = usage("wei2022chain", tmp_path)
     assert used.notebooks == ("00_b", "2_inference/21_a") and used.claims == ("gap_grows",)
-    assert "srm_utils.sampling.completion.Cost" in usage("kaplan2020scaling", tmp_path).functions
+    assert "srm_utils.sampling.ledger" in usage("kaplan2020scaling", tmp_path).functions
 
 
 def test_usage_leads_from_a_paper_to_its_techniques_and_their_functions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -709,6 +710,22 @@ def test_readme_tells_what_came_of_every_confirmed_claim(tmp_path: Path) -> None
     assert [f.place for f in check_citations([readme])] == ["verdicts table"]
 
 
+def test_a_headline_that_was_not_confirmed_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "HEADLINES", ("never-asked",))
+    with pytest.raises(ValueError, match="has no claim 'never-asked'; confirm it, or take another into HEADLINES."):
+        tables.headline_table()
+
+
+def test_the_real_models_rows_are_those_of_the_records() -> None:
+    rows = [line.strip("| ").split(" | ") for line in tables.real_model_table().splitlines()[2:]]
+    file = CHECKOUT / "srm_utils" / "models" / "adapters" / "smollm2-cot" / "check.jsonl"
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    (prompted,) = (
+        r for r in records if (r["model"], r["prompt"], r["measure"]) == ("smollm2", "3 examples", "stories")
+    )
+    assert len(rows) == 5 and rows[0][1].startswith(f"{np.mean(prompted['scores']):.2f} [")
+
+
 def test_a_verdict_of_a_notebook_off_the_roadmap_is_a_sentence(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tables, "notebook_folder", lambda folder: tmp_path)
     (tmp_path / "claims.yaml").write_text((CHECKOUT / "notebooks" / "claims.yaml").read_text())
@@ -832,7 +849,7 @@ def test_papers_splits_into_covered_and_uncovered() -> None:
 
 def test_papers_show_names_uses_and_a_wrong_key_is_one_sentence() -> None:
     code, output = srm("show", "kaplan2020scaling")
-    assert code == 0 and "srm_utils.sampling.completion.Cost" in output and cite("kaplan2020scaling") in output
+    assert code == 0 and "srm_utils.sampling.ledger" in output and cite("kaplan2020scaling") in output
     assert "claims     size-pays" in output and "notebooks  01_landscape" in output
     code, output = srm("show", "xu2025cod")
     assert code == 0 and "techniques Inference > Chain of thought > chain of draft (built)" in output

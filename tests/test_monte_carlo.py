@@ -10,7 +10,8 @@ import pytest
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch, Node, after, uct
 from srm_utils.inference.mutual_consistency import MutualConsistency, met_by
 from srm_utils.inference.solver import Budget
-from srm_utils.inference.thoughts import Branch, Steps, by_rule, judged_solution, judged_step
+from srm_utils.inference.state_scores import by_rule, judged_solution, judged_step
+from srm_utils.inference.thoughts import Branch, Steps
 from srm_utils.inference.voting import plurality
 from srm_utils.models.language_model import Scored
 from srm_utils.sampling.completion import Completion, Cost

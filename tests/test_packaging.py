@@ -21,6 +21,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from srm_utils.literature.citations import TABLE_MARKS
+from srm_utils.literature.sources import citing_files
+from srm_utils.literature.tables import TABLES
+
 
 @pytest.fixture(scope="module")
 def project(root: Path) -> dict:
@@ -293,15 +297,45 @@ def targets_of(makefile: Path) -> set[str]:
     return set(names.split())
 
 
-@pytest.mark.parametrize("guide", ["CONTRIBUTING.md", "README.md"])
+#: The pages that say what to type, and how many commands each names at least.
+GUIDES = {"CONTRIBUTING.md": 20, "README.md": 14, "docs/running.md": 13}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
 def test_every_command_of_a_guide_exists(root: Path, guide: str) -> None:
     commands = commands_in((root / guide).read_text())
-    assert len(commands) >= 20
+    assert len(commands) >= GUIDES[guide]
     # The README also shows how to run one notebook with papermill alone.
     assert {words[0] for words in commands} - {"srm", "make"} <= ({"papermill"} if guide == "README.md" else set())
     ours = [words for words in commands if words[0] != "papermill"]
     wrong = {" ".join(words): wrong_command(words, targets_of(root / "Makefile")) for words in ours}
     assert not {line: why for line, why in wrong.items() if why}
+
+
+def test_the_readme_is_short(root: Path) -> None:
+    assert len((root / "README.md").read_bytes()) < 12_000
+
+
+def pages(root: Path) -> list[Path]:
+    return sorted([*root.glob("*.md"), *root.glob("docs/*.md")])
+
+
+def test_every_link_of_a_page_leads_somewhere(root: Path) -> None:
+    links = [(page, link) for page in pages(root) for link in re.findall(r"\]\(([^)\s]+)", page.read_text())]
+    own = [(page, link.partition("#")[0]) for page, link in links if not re.match(r"[a-z]+:|#", link)]
+    assert len(own) > 250
+    assert not {(page.name, link) for page, link in own if not (page.parent / link).exists()}
+
+
+def test_the_long_tables_stand_in_the_docs_and_are_drawn_from_files(root: Path) -> None:
+    begin = TABLE_MARKS[0]
+    where = {"roadmap": "docs/roadmap.md", "verdicts": "docs/results.md"}
+    where |= dict.fromkeys(("headlines", "real model"), "README.md")
+    assert set(where) == set(TABLES)
+    for name, page in where.items():
+        assert begin.format(name) in (root / page).read_text()
+    # That each is as its file says is part of the check of citations.
+    assert {root / page for page in where.values()} <= set(citing_files(None))
 
 
 def test_the_python_that_the_guides_and_the_makefile_ask_for_is_the_packages(root: Path, project: dict) -> None:
@@ -384,7 +418,7 @@ def test_the_hooks_call_what_is_there(root: Path, project: dict) -> None:
 
 def test_every_card_is_written_from_todays_records_and_states_licence_and_limits(project: dict) -> None:
     from srm_utils.experiments.family_cards import card_texts
-    from srm_utils.models.pretrain import FAMILY, family_folder
+    from srm_utils.models.members import FAMILY, family_folder
     from srm_utils.models.resolve import bundled_adapters
 
     cards = card_texts()

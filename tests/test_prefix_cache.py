@@ -16,7 +16,8 @@ from srm_utils.inference.beam_search import BeamSearch
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
 from srm_utils.inference.mutual_consistency import MutualConsistency
 from srm_utils.inference.solver import Budget, keeps_prefixes
-from srm_utils.inference.thoughts import Steps, judged_solution, judged_step
+from srm_utils.inference.state_scores import judged_solution, judged_step
+from srm_utils.inference.thoughts import Steps
 from srm_utils.inference.voting import Replay
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling import rows as rows_module

@@ -21,32 +21,25 @@ from srm_utils.experiments.family_check import _talk
 from srm_utils.models import load_model
 from srm_utils.models import pretrain as training
 from srm_utils.models.arithmetic import fast_dtype
-from srm_utils.models.documents import (
-    SKILLS,
+from srm_utils.models.documents import TASK_SHARES, Mixture, documents, sample_texts
+from srm_utils.models.initial_weights import grown, new_model
+from srm_utils.models.members import FAMILY, Member, family_folder
+from srm_utils.models.muon import Muon
+from srm_utils.models.pretrain import batch, encode, pretrain, spoil
+from srm_utils.models.text.drills import check_sums, judge_own, mark_steps, meet_target, tell_apart
+from srm_utils.models.text.items import Shown, written
+from srm_utils.models.text.skills import SKILLS, verify
+from srm_utils.models.text.talk import (
     TALK,
     TALK_SHARES,
-    TASK_SHARES,
-    Mixture,
-    Shown,
     _said,
-    _written,
     check_all,
-    check_sums,
-    documents,
-    judge_own,
-    mark_steps,
-    meet_target,
-    sample_texts,
     talk_it_over,
-    tell_apart,
     think_and_send,
     think_longer,
     try_again,
-    verify,
     write_again,
 )
-from srm_utils.models.muon import Muon
-from srm_utils.models.pretrain import FAMILY, Member, batch, encode, family_folder, pretrain, spoil
 from srm_utils.models.tokenizer import build_tokenizer
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt, split_of
@@ -107,11 +100,12 @@ def test_members_share_the_tokens_of_base(mini: Member, monkeypatch: pytest.Monk
 
 
 def test_documents_hold_only_train_problems(monkeypatch: pytest.MonkeyPatch) -> None:
-    from srm_utils.models import documents as module
+    from srm_utils.models import documents as mixed
+    from srm_utils.models.text import drills, items, skills
 
-    drawn = []
-    draw = module._draw
-    monkeypatch.setattr(module, "_draw", lambda task, rng: drawn.append(draw(task, rng)) or drawn[-1])
+    drawn, draw = [], items.draw
+    for module in (mixed, drills, skills):
+        monkeypatch.setattr(module, "draw", lambda task, rng: drawn.append(draw(task, rng)) or drawn[-1])
     list(islice(documents(Mixture(), "splits"), 300))
     assert len(drawn) > 300 and {split_of(p.canonical) for p in drawn} == {"train"}
 
@@ -148,7 +142,7 @@ def test_every_skill_writes_a_question_and_an_answer(name: str) -> None:
 
 
 def test_judgements_are_balanced() -> None:
-    from srm_utils.models.documents import judge_solution, judge_step
+    from srm_utils.models.text.skills import judge_solution, judge_step
 
     task, rng = get_task("chain"), Random(4)
     problems = task.problems(200, split="train", seed=6)
@@ -289,18 +283,18 @@ def test_muon_is_torchs_in_bfloat16_and_close_to_it_in_float32() -> None:
 
 
 def test_growing_keeps_the_function(mini: Member, tokenizer) -> None:
-    model = training._new_model(MINI, tokenizer)
-    grown = training._grown(model, 5)
+    model = new_model(MINI, tokenizer)
+    deeper = grown(model, 5)
     ids = torch.randint(0, 500, (2, 20))
     with torch.no_grad():
-        assert torch.allclose(model(input_ids=ids).logits, grown(input_ids=ids).logits, atol=1e-6)
-    assert grown.config.num_hidden_layers == 5
+        assert torch.allclose(model(input_ids=ids).logits, deeper(input_ids=ids).logits, atol=1e-6)
+    assert deeper.config.num_hidden_layers == 5
 
 
 @pytest.mark.parametrize("name", ["base", "base-small", "base-large"])
 def test_a_fresh_model_looks_for_what_followed_a_name_and_a_filler(name: str, tokenizer) -> None:
     torch.manual_seed(0)
-    model = training._new_model(FAMILY[name], tokenizer)
+    model = new_model(FAMILY[name], tokenizer)
     model.set_attn_implementation("eager")
     weights = []
     for problem in get_task("graph").problems(30, split="train", seed=2):
@@ -488,8 +482,8 @@ def test_a_written_check_says_yes_to_right_solutions_alone(name: str) -> None:
         for good in (True, False):
             steps = _said(task, problem, rng, good)
             text, at = world.written_check(problem, steps)
-            written = _written(task, problem, steps)
-            assert (task.grade(written, problem) == "correct") is good, written
+            whole = written(task, problem, steps)
+            assert (task.grade(whole, problem) == "correct") is good, whole
             assert text.endswith("Yes." if good else "No.") and (at is None) is good
             if at is not None:
                 # All before it is true of what stands before it.
@@ -503,7 +497,7 @@ def test_gold_steps_are_written_as_the_gold_solution() -> None:
     for name in ("chain", "countdown", "graph", "sorting"):
         task = get_task(name)
         for problem in task.problems(20, split="train", seed=6):
-            assert _written(task, problem, problem.steps) == task.solution(problem, "cot")
+            assert written(task, problem, problem.steps) == task.solution(problem, "cot")
 
 
 def test_what_stands_before_a_second_thought_is_read_and_not_learnt() -> None:
@@ -552,12 +546,12 @@ def test_a_card_sets_what_talk_taught_beside_its_parent() -> None:
 
 
 def test_grown_layers_look_back_and_change_nothing():
-    small = training._new_model(FAMILY["base-small"], build_tokenizer(["a b c d"], chat=False)).eval()
-    grown = training._grown(small, 6).eval()
+    small = new_model(FAMILY["base-small"], build_tokenizer(["a b c d"], chat=False)).eval()
+    deeper = grown(small, 6).eval()
     ids = torch.tensor([[3, 4, 5, 6, 4, 3]])
     with torch.no_grad():
-        assert torch.allclose(small(ids).logits, grown(ids).logits, atol=1e-5)
-    looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in grown.model.layers]
+        assert torch.allclose(small(ids).logits, deeper(ids).logits, atol=1e-5)
+    looking = [layer.self_attn.k_proj.bias.max().item() == 4.0 for layer in deeper.model.layers]
     assert looking == [True, True, False, True, False, True], "the first of old ones, and every new one"
 
 

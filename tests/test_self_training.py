@@ -268,7 +268,8 @@ def replace_text(node, text):
 def test_a_real_monte_carlo_search_becomes_solutions_and_labels():
     from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
     from srm_utils.inference.solver import Budget
-    from srm_utils.inference.thoughts import Steps, by_rule
+    from srm_utils.inference.state_scores import by_rule
+    from srm_utils.inference.thoughts import Steps
     from srm_utils.models import load_model
     from srm_utils.training.outcome_rewards import correctness
 

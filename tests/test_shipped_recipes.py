@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from srm_utils.evaluation import paired
 from srm_utils.experiments.adapter_check import read
-from srm_utils.models.pretrain import family_folder
+from srm_utils.models.members import family_folder
 from srm_utils.models.resolve import bundled_adapters
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks.worlds.stories import StoriesTask

@@ -11,7 +11,8 @@ import pytest
 from srm_utils.inference.debate import Debate
 from srm_utils.inference.self_correction import CheckingCritic, SelfCorrection
 from srm_utils.inference.solver import Budget
-from srm_utils.inference.thoughts import Steps, judged_step
+from srm_utils.inference.state_scores import judged_step
+from srm_utils.inference.thoughts import Steps
 from srm_utils.inference.together import Remembered, together
 from srm_utils.inference.tree_of_thoughts import BreadthFirst
 from srm_utils.inference.voting import SelfConsistency

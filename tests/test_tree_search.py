@@ -9,27 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from srm_utils.inference.beam_search import (
-    BeamSearch,
-    DiverseVerifierTreeSearch,
-    RankedSamples,
-    best_scored,
-    guided,
-)
+from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, RankedSamples, best_scored
 from srm_utils.inference.chain_of_thought import Prompting
 from srm_utils.inference.solver import Budget
-from srm_utils.inference.thoughts import (
-    Branch,
-    Search,
-    Steps,
-    Thought,
-    by_rule,
-    judged_step,
-    last,
-    likelihood,
-    product,
-    rate,
-)
+from srm_utils.inference.state_scores import by_rule, guided, judged_step, likelihood, product
+from srm_utils.inference.thoughts import Branch, Search, Steps, Thought, last, rate
 from srm_utils.inference.tree_of_thoughts import (
     BreadthFirst,
     DepthFirst,

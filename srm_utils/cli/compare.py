@@ -80,11 +80,11 @@ def compare_command(
     from srm_utils.evaluation.bills import Bill
     from srm_utils.experiments.compare import compare
     from srm_utils.experiments.listing import listed
-    from srm_utils.experiments.solvers import Setting, choose_methods
+    from srm_utils.inference.registry import Setting, choose_solvers
     from srm_utils.models import load_model
 
     # Names are looked at before a model is loaded, which may take minutes.
-    choose_methods(world, solvers or (), partner is not None, dialect=None)
+    choose_solvers(world, solvers or (), partner is not None, dialect=None)
     asked_for = {"system": system, "thinking": thinking, "template": template}
     chat = {name: value for name, value in asked_for.items() if value is not None}
     loaded = load_model(model, bits=bits, device=device, chat=chat or None)

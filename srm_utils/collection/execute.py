@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
@@ -278,7 +279,9 @@ def _papermill(job: Job, watch: Watch, sockets: str) -> None:
             threads = {name: str(watch.job.threads) for name in THREAD_VARIABLES}
             # Dask has its workers give memory back at once; a kernel that did so would fault in every tensor anew.
             kept = {name: value for name, value in os.environ.items() if name != "MALLOC_TRIM_THRESHOLD_"}
-            watch.client.execute(env={**kept, **threads, "TOKENIZERS_PARALLELISM": "false"})
+            # What a cell prints comes by messages. The kernel's own stderr holds only what its libraries log when
+            # they lose their sockets, and a stack trace from there would stand between the runner's lines.
+            watch.client.execute(env={**kept, **threads, "TOKENIZERS_PARALLELISM": "false"}, stderr=subprocess.DEVNULL)
 
     logger.setLevel(logging.CRITICAL)
     papermill_engines.register("srm", WatchedEngine)

@@ -73,8 +73,9 @@ def standard_solvers() -> dict[str, tuple[Solver, Budget]]:
     from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
     from srm_utils.inference.programs import ProgramOfThought
     from srm_utils.inference.self_correction import SelfCorrection
+    from srm_utils.inference.state_scores import likelihood
     from srm_utils.inference.thinking_budget import BudgetForcing
-    from srm_utils.inference.thoughts import Steps, likelihood
+    from srm_utils.inference.thoughts import Steps
     from srm_utils.inference.tools import CalculatorCalls
     from srm_utils.inference.tree_of_thoughts import BreadthFirst
     from srm_utils.inference.voting import AdaptiveConsistency, SelfConsistency

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from srm_utils.evaluation import Result, evaluate_attempts
 from srm_utils.evaluation.bills import BILLS, Bill
 from srm_utils.experiments.budgets import flops_of, largest_within
-from srm_utils.experiments.solvers import METHODS, Setting, choose_methods
 from srm_utils.experiments.store import Comparison, ComparisonFolder, identity_of
+from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
 from srm_utils.inference.together import Remembered, together
 from srm_utils.tasks.problem import Problem
 
@@ -44,7 +44,7 @@ def compare(
         setting: task, models, tuning problems, seed.
         problems: what all solvers are measured on.
         budgets: FLOPs per problem as `flops_of` reads them.
-        solvers: names in `METHODS`; all that apply, without.
+        solvers: names of registered solvers; all that apply, without.
         folder: every trial and every finished (solver, budget) is written there at once, and a later call of the same
             comparison takes over what is there. None keeps nothing.
         bill: what a budget is spent on: every text that a call reads, or with a prefix cache only what is new.
@@ -55,7 +55,7 @@ def compare(
     Raises ValueError for an unknown solver or budget, when nothing fits, when problems are tuning problems too, and
     when the folder holds another comparison.
     """
-    names, absent = choose_methods(setting.task, solvers, setting.partner is not None, setting.dialect)
+    names, absent = choose_solvers(setting.task, solvers, setting.partner is not None, setting.dialect)
     for budget in budgets:
         flops_of(budget, 1.0)
     if not (problems and setting.tuning and budgets):
@@ -87,7 +87,7 @@ def compare(
     with tqdm(total=len(names) * len(budgets), desc="compare", disable=not progress) as bar:
 
         def run(name: str) -> None:
-            method = METHODS[name]
+            entry = registered_solvers()[name]
             known = {size: float(trial[kind]) for (other, size), trial in trials.items() if other == name}
             fitted: dict[str, int | None] = {}
             for budget in sorted(budgets, key=lambda b: allowed[b]):
@@ -98,11 +98,11 @@ def compare(
                     fitted[budget] = sizes[name, budget]
                 else:
                     measure = partial(cost_of, name)
-                    fitted[budget] = largest_within(measure, allowed[budget], known, method.least, method.most)
+                    fitted[budget] = largest_within(measure, allowed[budget], known, entry.least, entry.most)
             over = [budget for budget, size in fitted.items() if size is None]
             if over:
                 absent[name] = (
-                    f"At its smallest it costs {known[method.least]:.3g} FLOPs a problem, which does not fit into "
+                    f"At its smallest it costs {known[entry.least]:.3g} FLOPs a problem, which does not fit into "
                     f"{' or '.join(over)}."
                 )
             # The largest first: what it draws holds what the smaller ones draw.
@@ -136,9 +136,8 @@ def sizes_in(results: Iterable[Result]) -> dict[tuple[str, str], int]:
 
 
 def _measure(setting: Setting, name: str, size: int, problems: Sequence[Problem]) -> tuple[list[Any], Any]:
-    method = METHODS[name]
-    solver = method.build(setting, size)
-    attempts = solver.solve(problems, setting.model, method.budget(setting, size))
+    entry = registered_solvers()[name]
+    attempts = entry.build(setting, size).solve(problems, setting.model, entry.budget(setting, size))
     return attempts, evaluate_attempts(problems, attempts)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from srm_utils.models.pretrain import FAMILY, FINAL_CONTEXT, Member, family_folder
+from srm_utils.models.members import FAMILY, Member, family_folder
+from srm_utils.models.pretrain import FINAL_CONTEXT
 
 #: Beside the members: the digests of their weights, and the figures of the last `srm check family`.
 HASHES = "hashes.json"

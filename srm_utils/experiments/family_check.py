@@ -22,7 +22,7 @@ from srm_utils.experiments.family_cards import HASHES, REPORT, write_cards
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.split_evidence import Exchange
 from srm_utils.models import load_model
-from srm_utils.models.pretrain import FAMILY, family_folder
+from srm_utils.models.members import FAMILY, family_folder
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import AGAIN, verify_prompt

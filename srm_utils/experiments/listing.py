@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from srm_utils.inference.registry import registered_solvers
 from srm_utils.tasks import dialects as skills
 from srm_utils.tasks.dialects import Dialect
 from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import Task
-
-if TYPE_CHECKING:
-    pass
-
-from srm_utils.experiments.solvers import METHODS
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +39,14 @@ def listed(task: Task, dialect: Dialect, names: Sequence[str] = (), partner: boo
     >>> [row.why_not for row in listed(get_task("sorting"), "family", ["program-of-thought"])]
     ["The task 'sorting' has no style 'program'."]
     """
+    entries = registered_solvers()
     for name in names:
-        if name not in METHODS:
-            raise ValueError(f"There is no solver {name!r}; {nearest(name, METHODS)}.")
+        if name not in entries:
+            raise ValueError(f"There is no solver {name!r}; {nearest(name, entries)}.")
     rows = []
-    for name in dict.fromkeys(names or METHODS):
-        method = METHODS[name]
-        used = [k for k in method.skills if k is not skills.STATE_VALUE or task.name == "countdown"]
+    for name in dict.fromkeys(names or entries):
+        entry = entries[name]
+        used = [k for k in entry.skills if k is not skills.STATE_VALUE or task.name == "countdown"]
         asks, reads = (", ".join(dict.fromkeys(said)) for said in ([k.asks for k in used], [k.reads for k in used]))
-        rows.append(Listed(name, method.about, dialect, asks, reads, method.missing(task, partner, dialect)))
+        rows.append(Listed(name, entry.about, dialect, asks, reads, entry.missing(task, partner, dialect)))
     return rows

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Answers, plurality
 from srm_utils.sampling.completion import Completion, group_cost
+from srm_utils.tasks.dialects import SOLVE
 from srm_utils.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -171,3 +173,21 @@ class AdaptiveAllocation:
 
 
 keeps_prefixes(AdaptiveAllocation)
+
+
+@solver(
+    "adaptive-allocation",
+    "N samples in the mean, more where they help more (snell2024scaling)",
+    notebook="28",
+    skills=(SOLVE,),
+    least=2,
+)
+def _adaptive_allocation(setting: Setting, size: int) -> Solver:
+    """Its curves are measured on twice as many samples of the tuning problems."""
+    task, problems = setting.task, setting.tuning
+    prompts = [task.prompt(p, setting.style) for p in problems]
+    groups = setting.model.sample(prompts, 2 * size, setting.max_new_tokens, setting.heat, seed=setting.seed)
+    answers = [[task.final(c.text, p) for c in group] for p, group in zip(problems, groups, strict=True)]
+    right = [[a is not None and task.matches(a, p) for a in row] for p, row in zip(problems, answers, strict=True)]
+    curves = measure_curves(answers, right, max(1, size // 4))
+    return AdaptiveAllocation(task, curves, setting.style, setting.heat, setting.seed)

@@ -7,25 +7,17 @@ judgement of a step, or a rule. All problems' beams advance together.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srm_utils.inference.solver import Attempt, Budget, keeps_prefixes
-from srm_utils.inference.thoughts import (
-    Aggregate,
-    Beginning,
-    Branch,
-    Score,
-    Search,
-    Steps,
-    expand,
-    last,
-    rate,
-)
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, keeps_prefixes
+from srm_utils.inference.thoughts import Aggregate, Branch, Score, Search, Steps, expand, last, rate
+from srm_utils.inference.tree_of_thoughts import steps_of_setting, value_of_setting
 from srm_utils.inference.voting import Answers, worth
-from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.sampling.completion import Completion, group_cost
+from srm_utils.tasks.dialects import JUDGE_STEP, SOLVE, STATE_VALUE
 from srm_utils.tasks.problem import Problem
 from srm_utils.tasks.steps import pieces
 
@@ -179,22 +171,34 @@ def _check_width(width: int) -> None:
 # ---------------------------------------------------------------- a score with the likelihood mixed in
 
 
-def guided(score: Score, weight: float = 0.5) -> Score:
-    """The likelihood of the last step and its score, P^weight times C^(1 - weight) (xie2023selfeval, section 2).
-
-    With `aggregate=math.prod` a beam has the product over its steps. P is that of the step's tokens, in all.
-    """
-    if not 0 <= weight <= 1:
-        raise ValueError(f"The weight of the likelihood is {weight}; use a number from 0 to 1.")
-
-    def mixed(model: LanguageModel, beginnings: Sequence[Beginning]) -> tuple[list[float], list[Cost]]:
-        values, costs = score(model, beginnings)
-        return [
-            math.exp(weight * branch.logprob) * value ** (1 - weight)
-            for (_, branch), value in zip(beginnings, values, strict=True)
-        ], costs
-
-    return mixed
-
-
 keeps_prefixes(BeamSearch, DiverseVerifierTreeSearch, RankedSamples)
+
+
+def _two_each(setting: Setting, size: int) -> Budget:
+    return Budget(2 * size, setting.max_new_tokens)
+
+
+@solver(
+    "beam-search",
+    "N beams of two next steps each under the model's judgement (snell2024scaling)",
+    notebook="23",
+    skills=(SOLVE, JUDGE_STEP, STATE_VALUE),
+    most=32,
+    budget=_two_each,
+)
+def _beam_search(setting: Setting, size: int) -> Solver:
+    score, aggregate = value_of_setting(setting)
+    return BeamSearch(steps_of_setting(setting), score, 2, aggregate)
+
+
+@solver(
+    "diverse-trees",
+    "N separate trees that keep the better of two steps (beeching2024scaling)",
+    notebook="23",
+    skills=(SOLVE, JUDGE_STEP, STATE_VALUE),
+    most=32,
+    budget=_two_each,
+)
+def _diverse_trees(setting: Setting, size: int) -> Solver:
+    score, aggregate = value_of_setting(setting)
+    return DiverseVerifierTreeSearch(steps_of_setting(setting), score, 2, aggregate)

@@ -13,10 +13,11 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.sampling.text import ContinuationTokenizer
-from srm_utils.tasks.dialects import DECOMPOSE
+from srm_utils.tasks.dialects import DECOMPOSE, SOLVE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
 if TYPE_CHECKING:
@@ -192,3 +193,37 @@ def _answer_start(model: LanguageModel, task: Task, prompt: Prompt, completion: 
 
 
 keeps_prefixes(Prompting, LeastToMost, ChainOfThoughtDecoding)
+
+
+@solver("direct", "answers at once, greedily", notebook="21", skills=(SOLVE,), most=1)
+def _direct(setting: Setting, size: int) -> Solver:
+    return Prompting(setting.task, "direct")
+
+
+@solver("greedy", "one chain of thought, greedily (wei2022chain)", notebook="21", skills=(SOLVE,), most=1)
+def _greedy(setting: Setting, size: int) -> Solver:
+    return Prompting(setting.task, setting.style)
+
+
+@solver(
+    "least-to-most",
+    "one smaller question after another (zhou2022least)",
+    notebook="21",
+    skills=(DECOMPOSE,),
+    most=1,
+    missing=needs_style("decompose"),
+)
+def _least_to_most(setting: Setting, size: int) -> Solver:
+    return LeastToMost(setting.task)
+
+
+@solver(
+    "cot-decoding",
+    "the surest of the chains behind the N likeliest first tokens (wang2024chain)",
+    notebook="21",
+    skills=(SOLVE,),
+    least=2,
+    most=16,
+)
+def _cot_decoding(setting: Setting, size: int) -> Solver:
+    return ChainOfThoughtDecoding(setting.task, size)

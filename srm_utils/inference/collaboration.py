@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from srm_utils.inference.asking import ask
 from srm_utils.inference.debate import sample_once, spoken
+from srm_utils.inference.registry import Setting, needs_partner, solver
 from srm_utils.inference.roles import Confidence
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import Candidates, SpeculativeReasoning, Step, above, text_of
 from srm_utils.sampling.completion import Completion, group_cost
-from srm_utils.tasks.dialects import FOLLOW, PLAN
+from srm_utils.tasks.dialects import FOLLOW, PLAN, SOLVE
 from srm_utils.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -140,3 +141,15 @@ def _step(
 
 
 keeps_prefixes(LargePlans, Routed)
+
+
+@solver(
+    "routed",
+    "the partner answers, and the model where the partner was unsure (ong2024routellm)",
+    notebook="27",
+    skills=(SOLVE,),
+    most=1,
+    missing=needs_partner,
+)
+def _routed(setting: Setting, size: int) -> Solver:
+    return Routed(setting.task, setting.required_partner, style=setting.style)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, group_cost
-from srm_utils.tasks.dialects import DEBATE
+from srm_utils.tasks.dialects import DEBATE, SOLVE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.steps import after_thought
 
@@ -111,3 +112,15 @@ def correctness_by_round(task: Task, problem: Problem, rounds: Rounds) -> list[f
 
 
 keeps_prefixes(Debate)
+
+
+@solver(
+    "debate",
+    "N agents hear one another once, then vote (du2023improving)",
+    notebook="27",
+    skills=(SOLVE, DEBATE),
+    least=2,
+    most=32,
+)
+def _debate(setting: Setting, size: int) -> Solver:
+    return Debate(setting.task, 1, style=setting.style, temperature=setting.heat, seed=setting.seed)

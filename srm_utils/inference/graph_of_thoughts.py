@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, made_for, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import Thought
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MEND, MERGE, SORT
@@ -160,3 +161,14 @@ def thought_tree(problem: Problem, last: Part) -> Thought:
 
 
 keeps_prefixes(GraphOfThoughts)
+
+
+@solver(
+    "graph-of-thoughts",
+    "parts sorted and merged, the best of N tries at each place (besta2024graph)",
+    notebook="23",
+    skills=(SORT, MERGE, MEND),
+    missing=made_for("sorting"),
+)
+def _graph_of_thoughts(setting: Setting, size: int) -> Solver:
+    return GraphOfThoughts(cast(SortingTask, setting.task), temperature=setting.heat, seed=setting.seed)

@@ -13,9 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
+from srm_utils.inference.state_scores import judged_solution
 from srm_utils.inference.thoughts import Branch, Score, Search, Steps, Thought
+from srm_utils.inference.tree_of_thoughts import steps_of_setting
+from srm_utils.inference.voting import weighted
 from srm_utils.sampling.completion import Cost
+from srm_utils.tasks.dialects import JUDGE_STEP, SOLVE
 from srm_utils.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -247,3 +252,14 @@ def after(task: Task, problems: Sequence[Problem], attempts: Sequence[Attempt], 
 
 
 keeps_prefixes(MonteCarloTreeSearch)
+
+
+@solver(
+    "mcts",
+    "N turns of UCT, rollouts weighed by the model's judgement (hao2023reasoning)",
+    notebook="24",
+    skills=(SOLVE, JUDGE_STEP),
+)
+def _mcts(setting: Setting, size: int) -> Solver:
+    steps = steps_of_setting(setting)
+    return MonteCarloTreeSearch(steps, judged_solution, branching=2, exploration=0.5, choose=weighted)

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import chat_of, newly
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, needs_partner, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import plurality, weighted
 from srm_utils.sampling.completion import Cost, group_cost
+from srm_utils.tasks.dialects import SOLVE
 from srm_utils.tasks.problem import Problem, Task
 from srm_utils.tasks.steps import pieces
 
@@ -135,3 +137,15 @@ def met_by(search: MonteCarloTreeSearch) -> Propose:
 
 
 keeps_prefixes(MutualConsistency)
+
+
+@solver(
+    "mutual-consistency",
+    "N samples vote with a second model's agreement (qi2024mutual)",
+    notebook="24",
+    skills=(SOLVE,),
+    missing=needs_partner,
+)
+def _mutual_consistency(setting: Setting, size: int) -> Solver:
+    partner, heat, seed = setting.required_partner, setting.heat, setting.seed
+    return MutualConsistency(setting.task, partner, setting.style, temperature=heat, seed=seed)

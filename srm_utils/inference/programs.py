@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import worked_examples
 from srm_utils.inference.program_text import plain_number, program_in, stated_answer, with_print
+from srm_utils.inference.registry import Setting, needs_style, solver
 from srm_utils.inference.sandbox import Limits, Outcome, Sandbox
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import Completion, group_cost
+from srm_utils.tasks.dialects import PROGRAM, Dialect
 from srm_utils.tasks.problem import Problem, Task
 
 if TYPE_CHECKING:
@@ -156,3 +158,33 @@ def vote_of_programs(
         cost, unread = group_cost(group), sum(run.answer is None for run in trace)
         attempts.append(attempt(task, problem, answer, trace, cost, unread, printed=True))
     return attempts
+
+
+def _has_programs(task: Task, partner: bool, dialect: Dialect) -> str:
+    fits = dialect == "instruct" or "program" in task.styles or "gsm" in task.name
+    return "" if fits else f"The task {task.name!r} has no worked programs to show."
+
+
+@solver(
+    "program-of-thought",
+    "the vote of N programs that are run (chen2022program)",
+    notebook="26",
+    skills=(PROGRAM,),
+    missing=needs_style("program"),
+)
+def _program_of_thought(setting: Setting, size: int) -> Solver:
+    return ProgramOfThought(setting.task, seed=setting.seed, temperature=setting.heat_of(size))
+
+
+@solver(
+    "pal",
+    "the vote of N programs after two worked ones (gao2023pal)",
+    notebook="26",
+    skills=(PROGRAM,),
+    missing=_has_programs,
+)
+def _pal(setting: Setting, size: int) -> Solver:
+    # The family's Python is a small one, so that it is shown the task's own programs.
+    ours = setting.dialect == "family"
+    shown = pal_examples(setting.task) if ours else tuple((asked, program) for asked, program, _ in PAL_EXAMPLES[:2])
+    return ProgramAided(setting.task, shown, seed=setting.seed, temperature=setting.heat_of(size))

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, steps_by
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, needs_partner, needs_style, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import per_token
 from srm_utils.inference.verifiers import GenerativeVerifier
 from srm_utils.inference.voting import weighted
 from srm_utils.sampling.completion import Completion, Cost, group_cost
-from srm_utils.tasks.dialects import DEBATE, FOLLOW, PLAN
+from srm_utils.tasks.dialects import DEBATE, FOLLOW, PLAN, SOLVE, VERIFY
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
 if TYPE_CHECKING:
@@ -181,3 +182,27 @@ def _unread(trace: Sequence[Sequence[Speech]]) -> int:
 
 
 keeps_prefixes(PlannerSolverVerifier, RoundTable)
+
+
+@solver(
+    "roles",
+    "planner, solver and verifier, N turns at most (motwani2024malt)",
+    notebook="27",
+    skills=(PLAN, FOLLOW, VERIFY),
+    most=16,
+    missing=needs_style("plan"),
+)
+def _roles(setting: Setting, size: int) -> Solver:
+    return PlannerSolverVerifier(setting.task, temperature=setting.heat, seed=setting.seed)
+
+
+@solver(
+    "round-table",
+    "two models hear each other until they agree (chen2023reconcile)",
+    notebook="27",
+    skills=(SOLVE, DEBATE),
+    most=1,
+    missing=needs_partner,
+)
+def _round_table(setting: Setting, size: int) -> Solver:
+    return RoundTable(setting.task, [setting.required_partner], style=setting.style)

@@ -19,10 +19,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
-from srm_utils.inference.thoughts import says
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
+from srm_utils.inference.state_scores import says
 from srm_utils.sampling.completion import Cost, group_cost
-from srm_utils.tasks.dialects import CRITICISE, JUDGE_SOLUTION, REMEMBER, REVISE, VERIFY, in_dialect
+from srm_utils.tasks.dialects import CRITICISE, JUDGE_SOLUTION, REMEMBER, REVISE, SOLVE, VERIFY, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import judge_solution_prompt
 from srm_utils.tasks.replies import NOTHING_WRONG, Check, family_verdict, plain_check, verdict
@@ -345,3 +346,26 @@ def transitions(task: Task, problems: Sequence[Problem], attempts: Sequence[Atte
 
 
 keeps_prefixes(SelfCorrection, Reflexion)
+
+
+@solver(
+    "self-refine",
+    "rewrites until its own check finds nothing wrong, N rounds at most (madaan2023selfrefine)",
+    notebook="25",
+    skills=(SOLVE, VERIFY, REVISE),
+    most=16,
+)
+def _self_refine(setting: Setting, size: int) -> Solver:
+    return SelfCorrection(setting.task, CheckingCritic(), rounds=size, style=setting.style)
+
+
+@solver(
+    "reflexion",
+    "starts afresh with notes until its own check passes, N trials at most (shinn2023reflexion)",
+    notebook="25",
+    skills=(REMEMBER, VERIFY),
+    least=2,
+    most=16,
+)
+def _reflexion(setting: Setting, size: int) -> Solver:
+    return Reflexion(setting.task, CheckingCritic(), trials=size, temperature=setting.heat, seed=setting.seed)

@@ -20,7 +20,7 @@ from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
 from srm_utils.inference.speculative_decoding import decoder_of
 from srm_utils.inference.speculative_rule import distribution
-from srm_utils.inference.thoughts import says, unjudged
+from srm_utils.inference.state_scores import says, unjudged
 from srm_utils.sampling.choice import inverse_cdf, stream_key, uniforms
 from srm_utils.sampling.completion import Cost
 from srm_utils.sampling.engine import sampling_mode

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from srm_utils.inference.asking import ask
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, made_for, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MESSAGE
 from srm_utils.tasks.problem import Problem
@@ -93,3 +94,15 @@ def facts_sent(task: SplitEvidenceTask, trace: Sequence[Turn]) -> int:
 
 
 keeps_prefixes(Exchange)
+
+
+@solver(
+    "exchange",
+    "two agents with half of the facts each write N messages (yin2023exchange)",
+    notebook="27",
+    skills=(MESSAGE,),
+    budget=lambda setting, size: Budget(1, setting.max_new_tokens),
+    missing=made_for("split-evidence"),
+)
+def _exchange(setting: Setting, size: int) -> Solver:
+    return Exchange(cast(SplitEvidenceTask, setting.task), size)

@@ -29,10 +29,11 @@ from srm_utils.inference.asking import (
     thought_out,
     triggered,
 )
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost
-from srm_utils.tasks.dialects import BUDGET, in_dialect
+from srm_utils.tasks.dialects import BUDGET, SOLVE, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.prompts import AGAIN
 
@@ -319,3 +320,33 @@ class NamedBudget:
 
 
 keeps_prefixes(BudgetForcing, EarlyExit, NoThinking)
+
+
+@solver(
+    "early-exit",
+    "stops thinking when two probes in a row agree (fu2025dynasor)",
+    notebook="28",
+    skills=(SOLVE,),
+    most=1,
+    missing=needs_style("cot"),
+)
+def _early_exit(setting: Setting, size: int) -> Solver:
+    return EarlyExit(setting.task, stable(2), setting.style)
+
+
+@solver(
+    "budget-forcing",
+    'goes on after N times "Wait." (muennighoff2025s1)',
+    notebook="28",
+    skills=(SOLVE,),
+    most=8,
+    budget=lambda setting, size: Budget(1, (size + 1) * setting.max_new_tokens),
+    missing=needs_style("cot"),
+)
+def _budget_forcing(setting: Setting, size: int) -> Solver:
+    return BudgetForcing(setting.task, size)
+
+
+@solver("no-thinking", "the vote of N answers without a chain (ma2025nothinking)", notebook="28", skills=(SOLVE,))
+def _no_thinking(setting: Setting, size: int) -> Solver:
+    return NoThinking(setting.task, setting.style, temperature=setting.heat, seed=setting.seed)

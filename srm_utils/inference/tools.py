@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of
 from srm_utils.inference.programs import plain_number
+from srm_utils.inference.registry import Setting, made_for, needs_style, solver
 from srm_utils.inference.sandbox import Sandbox
-from srm_utils.inference.solver import Attempt, Budget, attempt
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt
 from srm_utils.inference.voting import plurality
 from srm_utils.sampling.completion import group_cost
+from srm_utils.tasks import dialects
 from srm_utils.tasks.dialects import CALCULATOR, Dialect, in_dialect
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.worlds.graph import lookup_prompt, lookup_solution, lookup_table
@@ -195,3 +197,25 @@ class ReAct:
             cost = group_cost(group)
             attempts.append(attempt(self.task, problem, plurality(answers), group, cost, answers.count(None)))
         return attempts
+
+
+@solver(
+    "calculator",
+    "the vote of N chains whose sums a calculator does (cobbe2021training)",
+    notebook="26",
+    skills=(CALCULATOR,),
+    missing=needs_style("tool"),
+)
+def _calculator(setting: Setting, size: int) -> Solver:
+    return CalculatorCalls(setting.task, seed=setting.seed, temperature=setting.heat_of(size))
+
+
+@solver(
+    "react",
+    "the vote of N chains that look every fact up (yao2023react)",
+    notebook="26",
+    skills=(dialects.LOOK_UP,),
+    missing=made_for("graph"),
+)
+def _react(setting: Setting, size: int) -> Solver:
+    return ReAct(setting.task, seed=setting.seed, temperature=setting.heat_of(size))

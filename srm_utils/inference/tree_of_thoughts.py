@@ -6,27 +6,19 @@ The value of a state is the model's own judgement: asked of one state alone (`co
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.solver import Attempt, Budget, keeps_prefixes
-from srm_utils.inference.thoughts import (
-    Aggregate,
-    Beginning,
-    Score,
-    Search,
-    Steps,
-    expand,
-    last,
-    rate,
-    says,
-    write_out,
-)
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, keeps_prefixes
+from srm_utils.inference.state_scores import guided, judged_step, product, says
+from srm_utils.inference.thoughts import Aggregate, Beginning, Score, Search, Steps, expand, last, rate, write_out
 from srm_utils.sampling.completion import Cost
-from srm_utils.tasks.dialects import COMPARE, STATE_VALUE, Dialect, steps_of
+from srm_utils.tasks.dialects import COMPARE, JUDGE_STEP, SOLVE, STATE_VALUE, Dialect, steps_of
 from srm_utils.tasks.problem import Problem
 from srm_utils.tasks.worlds.countdown import parse_state, state_value
 
@@ -193,3 +185,39 @@ def exact_value(problem: Problem, text: str) -> float:
 
 
 keeps_prefixes(BreadthFirst, DepthFirst)
+
+
+def steps_of_setting(setting: Setting) -> Steps:
+    """The thoughts of a comparison's searches: a sentence of the model, or in the family's Countdown one move."""
+    end = "Left" if setting.task.name == "countdown" and setting.dialect == "family" else None
+    return Steps(setting.task, setting.style, end, setting.heat, setting.seed)
+
+
+def value_of_setting(setting: Setting) -> tuple[Score, Aggregate]:
+    """How a comparison's searches value a state: the judgement of a step, and how likely it was (xie2023selfeval)."""
+    score = product(judged_step, countdown_value) if setting.task.name == "countdown" else judged_step
+    return guided(score), math.prod
+
+
+@solver(
+    "tree-of-thoughts",
+    "breadth first, N thoughts a level: keeps the best, from six on the best two (yao2023tree)",
+    notebook="23",
+    skills=(SOLVE, JUDGE_STEP, STATE_VALUE),
+    least=2,
+)
+def _tree_of_thoughts(setting: Setting, size: int) -> Solver:
+    score, aggregate = value_of_setting(setting)
+    return BreadthFirst(steps_of_setting(setting), score, 1 if size < 6 else 2, aggregate=aggregate)
+
+
+@solver(
+    "depth-first",
+    "depth first with a way back, N thoughts gone on from (yao2023tree)",
+    notebook="23",
+    skills=(SOLVE, JUDGE_STEP, STATE_VALUE),
+    most=96,
+)
+def _depth_first(setting: Setting, size: int) -> Solver:
+    score, aggregate = value_of_setting(setting)
+    return DepthFirst(steps_of_setting(setting), score, 2, 0.5, aggregate)

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
-from srm_utils.inference.thoughts import Beginning, Score, says, unjudged
+from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
+from srm_utils.inference.state_scores import says, unjudged
+from srm_utils.inference.thoughts import Beginning, Score
+from srm_utils.inference.voting import weighted
 from srm_utils.sampling.completion import Cost, group_cost
-from srm_utils.tasks.dialects import JUDGE_STEP, VERIFY
+from srm_utils.tasks.dialects import JUDGE_STEP, SOLVE, VERIFY
 from srm_utils.tasks.problem import Problem, Prompt, Task
 from srm_utils.tasks.replies import Check
 from srm_utils.tasks.steps import step_ends as plain_step_ends
@@ -152,3 +155,36 @@ def _stands(check: Check, steps: int, at_the_end: bool) -> bool:
 
 
 keeps_prefixes(VerifiedSamples)
+
+
+@solver(
+    "best-of-n",
+    "the best of N samples by the model's judgement of every step (lightman2024lets)",
+    notebook="15",
+    skills=(SOLVE, JUDGE_STEP),
+)
+def _best_of_n(setting: Setting, size: int) -> Solver:
+    judge = JudgedSteps(setting.model)
+    return VerifiedSamples(setting.task, judge, "product", best_scored, setting.style, setting.heat, setting.seed)
+
+
+@solver(
+    "verifier-vote",
+    "N samples vote with the model's judgement of their steps (li2022making)",
+    notebook="15",
+    skills=(SOLVE, JUDGE_STEP),
+)
+def _verifier_vote(setting: Setting, size: int) -> Solver:
+    judge = JudgedSteps(setting.model)
+    return VerifiedSamples(setting.task, judge, "product", weighted, setting.style, setting.heat, setting.seed)
+
+
+@solver(
+    "written-checks",
+    "the best of N samples by a check that the model writes (zhang2025generative)",
+    notebook="15",
+    skills=(SOLVE, VERIFY),
+)
+def _written_checks(setting: Setting, size: int) -> Solver:
+    judge = GenerativeVerifier(setting.model)
+    return VerifiedSamples(setting.task, judge, "last", best_scored, setting.style, setting.heat, setting.seed)

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
-from srm_utils.inference.solver import Attempt, Budget, attempt, keeps_prefixes
+from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost, group_cost
+from srm_utils.tasks.dialects import SOLVE
 from srm_utils.tasks.problem import Problem, Prompt, Task
 
 if TYPE_CHECKING:
@@ -240,3 +242,51 @@ class Replay:
 
 
 keeps_prefixes(AdaptiveConsistency)
+
+
+@solver(
+    "self-consistency",
+    "the most frequent answer of N samples (wang2022selfconsistency)",
+    notebook="22",
+    skills=(SOLVE,),
+)
+def _self_consistency(setting: Setting, size: int) -> Solver:
+    return SelfConsistency(setting.task, setting.style, temperature=setting.heat, seed=setting.seed)
+
+
+@solver(
+    "weighted-vote",
+    "N samples vote with their likelihood (taubenfeld2025confidence)",
+    notebook="22",
+    skills=(SOLVE,),
+)
+def _weighted_vote(setting: Setting, size: int) -> Solver:
+    heat, seed = setting.heat, setting.seed
+    return SelfConsistency(setting.task, setting.style, confidence_weighted, temperature=heat, seed=seed)
+
+
+@solver("likeliest", "the likeliest of N samples (wang2022selfconsistency)", notebook="22", skills=(SOLVE,))
+def _likeliest(setting: Setting, size: int) -> Solver:
+    return SelfConsistency(setting.task, setting.style, most_likely, temperature=setting.heat, seed=setting.seed)
+
+
+@solver(
+    "adaptive-consistency",
+    "samples until the leader stays, N at most (aggarwal2023lets)",
+    notebook="22",
+    skills=(SOLVE,),
+)
+def _adaptive_consistency(setting: Setting, size: int) -> Solver:
+    return AdaptiveConsistency(setting.task, setting.style, temperature=setting.heat, seed=setting.seed)
+
+
+@solver(
+    "written-search",
+    "the vote of N searches that the model writes out (gandhi2024stream)",
+    notebook="23",
+    skills=(SOLVE,),
+    budget=lambda setting, size: Budget(size, 3 * setting.max_new_tokens),
+    missing=needs_style("search"),
+)
+def _written_search(setting: Setting, size: int) -> Solver:
+    return SelfConsistency(setting.task, "search", temperature=setting.heat_of(size), seed=setting.seed)

@@ -21,16 +21,18 @@ from srm_utils.literature.sources import (
 from srm_utils.literature.tables import TABLES
 
 _ARXIV_URL = re.compile(r"https?://(?:www\.)?arxiv\.org/(?:abs|pdf)/(\d{4}\.\d{4,5})")
-#: Begin and end of what stands in the README and is made from a file.
+#: Begin and end of what stands in a page and is made from a file.
 TABLE_MARKS = ("<!-- {}: begin -->", "<!-- {}: end -->")
 
 
 def check_citations(paths: Sequence[str | Path] | None = None, library: Library | None = None) -> list[Finding]:
     """Every citation that does not agree with the library; an empty list when all do.
 
-    `paths` are files or folders (the checkout's notebooks, package and README by default). Notebooks (`.ipynb`) and
-    Markdown (`.md`): the link form, keys in the notebook's `srm` metadata, and a notebook that cites nothing. Python:
-    keys in docstrings. YAML: values of `paper` and `papers`. Raises FileNotFoundError for a path that does not exist.
+    `paths` are files or folders (the checkout's notebooks, package, README and docs by default). Notebooks (`.ipynb`)
+    and Markdown (`.md`): the link form, keys in the notebook's `srm` metadata, and a notebook that cites nothing.
+    Python: keys in docstrings. YAML: values of `paper` and `papers`.
+
+    Raises FileNotFoundError for a path that does not exist.
     """
     library = library or load()
     findings: list[Finding] = []
@@ -52,7 +54,7 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
     """Rewrites name, year and address of every link whose key is known, and returns the files that changed.
 
     In a notebook, a link to an arXiv paper of the library without a key gets it; text after the year (", section 2")
-    stays. In Markdown the tables of the roadmap and of the verdicts are renewed between `TABLE_MARKS`. An unknown key
+    stays. In Markdown the tables of `TABLES` are renewed between `TABLE_MARKS`. An unknown key
     is left for a person.
     """
     library = library or load()
@@ -72,7 +74,7 @@ def repair_citations(paths: Sequence[str | Path] | None = None, library: Library
         elif path.suffix == ".md":
             new = path.read_text(encoding="utf-8")
             for name in TABLES:
-                new = _with_table(new, name)
+                new = _with_table(path, new, name)
             new = _repaired(new, library, bare=True)
         else:
             continue
@@ -99,7 +101,7 @@ def _check_document(path: Path, library: Library) -> Iterator[Finding]:
     else:
         text = path.read_text(encoding="utf-8")
         for name, (source, _) in TABLES.items():
-            if _with_table(text, name) != text:
+            if _with_table(path, text, name) != text:
                 yield Finding(path, f"{name} table", f"differs from {source}", repairable=True)
 
 
@@ -139,9 +141,12 @@ def _repaired(text: str, library: Library, bare: bool) -> str:
     return LINK.sub(mend, text)
 
 
-def _with_table(text: str, name: str) -> str:
-    """The text with a table renewed between its marks; unchanged where there are none."""
+def _with_table(path: Path, text: str, name: str) -> str:
+    """A page's text with a table renewed between its marks; unchanged where there are none."""
     begin, end = (mark.format(name) for mark in TABLE_MARKS)
+    if begin not in text:
+        return text
     _, table = TABLES[name]
     between = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    return between.sub(lambda _: f"{begin}\n{table()}\n{end}", text)
+    notebooks = "../notebooks/" if path.resolve().parent.name == "docs" else "notebooks/"
+    return between.sub(lambda _: f"{begin}\n{table(notebooks)}\n{end}", text)

@@ -37,7 +37,8 @@ def citing_files(paths: Sequence[str | Path] | None) -> list[Path]:
     if paths is None:
         if not (CHECKOUT / "papers.bib").is_file():
             raise FileNotFoundError("This installed copy has no sources to check; run it in a checkout or name files.")
-        paths = [p for p in (CHECKOUT / "notebooks", PACKAGE, CHECKOUT / "README.md") if p.exists()]
+        places = (CHECKOUT / "notebooks", PACKAGE, CHECKOUT / "README.md", CHECKOUT / "docs")
+        paths = [p for p in places if p.exists()]
     kinds = (".ipynb", ".md", ".py", ".yaml", ".yml")
     files: list[Path] = []
     for path in map(Path, paths):

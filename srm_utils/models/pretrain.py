@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -20,71 +20,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from srm_utils.models.arithmetic import fast_dtype
-from srm_utils.models.documents import Item, Mixture, Shown, Solution, documents, sample_texts
+from srm_utils.models.documents import documents, sample_texts
+from srm_utils.models.initial_weights import grown, new_model
+from srm_utils.models.members import FAMILY, Member, family_folder
+from srm_utils.models.text.items import Item, Shown, Solution
 from srm_utils.models.tokenizer import BLANK_LINE, CHAT_TEMPLATE, EOS, build_tokenizer
 from srm_utils.tasks.words import NAMES
 
 if TYPE_CHECKING:
     import torch
-    from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+    from transformers import PreTrainedTokenizerFast, Qwen3ForCausalLM
 
 #: Tokens a batch, and the row length on the plateau and in the final fall: attention over short rows
 #: costs half as much, and the last third stretches it to prompts with examples.
 BATCH_TOKENS = 8192
 CONTEXT, FINAL_CONTEXT = 256, 512
 DECAY = 0.35
-#: How strongly the heads that start as a copying circuit write, beside embeddings of norm 0.3.
-START_SCALE = 0.15
 #: Weight of the loss on question tokens: mostly random, they would drown the answers.
 QUESTION_WEIGHT = 0.1
 #: Weight of the verdicts on spoiled solutions, beside the loss on tokens.
 VERDICT_WEIGHT = 0.5
-
-
-@dataclass(frozen=True)
-class Member:
-    """One model of the family: its shape, what it reads, for how long, and from which parent."""
-
-    name: str
-    layers: int
-    width: int
-    heads: int
-    steps: int
-    seed: int = 0
-    peak: float = 3e-3
-    mixture: Mixture = field(default_factory=Mixture)
-    parent: str | None = None
-    role: str = ""
-
-
-#: What instruct judges already is kept up; the rest goes into written search.
-TEACHER_DRILLS = ("sums", "steps", "own", "targets", "targets", "searches", "searches", "searches")
-
-FAMILY: dict[str, Member] = {
-    m.name: m
-    for m in (
-        Member("base", 4, 192, 4, 3400, role="the middle base: every style, no chat"),
-        Member("instruct", 4, 192, 4, 4000, peak=1.5e-3, parent="base",
-               mixture=Mixture(marked=0.7, drills=0.25, spoiled=0.1, chat=True),
-               role="the base tuned on single questions with a chat template"),
-        Member("dialogue", 4, 192, 4, 2200, peak=1.5e-3, parent="instruct",
-               mixture=Mixture(marked=0.7, talk=0.5, drills=0.2, spoiled=0.1, chat=True),
-               role="instruct tuned on to talk: checks, critiques, second trials, debates, messages"),
-        Member("teacher", 8, 192, 4, 1200, peak=2e-3, parent="instruct",
-               mixture=Mixture(marked=0.6, drills=0.3, drilled=TEACHER_DRILLS, spoiled=0.1, chat=True),
-               role="instruct grown to twice its depth and trained on, in the role of a large reasoning model"),
-        Member("base-small", 3, 96, 2, 3400, role="a smaller base"),
-        Member("base-large", 6, 224, 4, 3400, role="a larger base"),
-        Member("base-seed1", 4, 192, 4, 3400, seed=1, role="the middle base, second seed"),
-        Member("base-no-retry", 4, 192, 4, 3400, mixture=Mixture(retry=False),
-               role="the middle base without retry documents"),
-    )
-}  # fmt: skip
-
-
-def family_folder() -> Path:
-    """Where the bundled checkpoints lie, in a checkout and in an installed package alike."""
-    return Path(__file__).parent / "family"
 
 
 def encode(items: list[Item], tokenizer: PreTrainedTokenizerFast, chat: bool) -> tuple[list[int], list[bool]]:
@@ -224,7 +179,7 @@ def pretrain(
     torch.manual_seed(member.seed)
     parent = _parent_folder(member, out)
     tokenizer = _tokenizer(member, parent)
-    model = (_inherited(member, parent) if parent else _new_model(member, tokenizer)).to(device)
+    model = (_inherited(member, parent) if parent else new_model(member, tokenizer)).to(device)
     model.train()
     dtype = fast_dtype(device)
     state_file = out / "training-state.pt"
@@ -375,132 +330,7 @@ def _inherited(member: Member, parent: Path) -> Qwen3ForCausalLM:
     from transformers import Qwen3ForCausalLM
 
     model = Qwen3ForCausalLM.from_pretrained(parent, dtype=torch.float32)
-    return model if model.config.num_hidden_layers == member.layers else _grown(model, member.layers)
-
-
-def _new_model(member: Member, tokenizer: PreTrainedTokenizerFast) -> Qwen3ForCausalLM:
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    config = Qwen3Config(
-        vocab_size=len(tokenizer),
-        hidden_size=member.width,
-        intermediate_size=3 * member.width,
-        num_hidden_layers=member.layers,
-        num_attention_heads=member.heads,
-        num_key_value_heads=member.heads // 2,
-        head_dim=member.width // member.heads,
-        max_position_embeddings=1024,
-        rope_theta=10_000.0,
-        tie_word_embeddings=True,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=None,
-        initializer_range=0.02,
-        attention_bias=True,
-    )
-    model = Qwen3ForCausalLM(config)
-    _start_looking_back(model)
-    return model
-
-
-def _start_looking_back(model: Qwen3ForCausalLM) -> None:
-    """Starts two pairs of heads as the circuit that copies by matching (an induction head), all to be trained on.
-
-    In the first layer one head looks one token back and one looks two back. In a later layer a head looks for
-    the place whose second-last token is this place's last token: after "Mia has" it finds the number that
-    followed "Mia has" before, past the word between that says nothing. Another finds what followed the present
-    token. From small random weights this circuit had not formed after 20 M tokens, and nothing that needs a
-    look-up was learnt; started so, 2.4 M tokens of graph word problems copy every number right.
-    """
-    import torch
-
-    config = model.config
-    size, width, half = config.head_dim, config.hidden_size, config.head_dim // 2
-    frequency = _frequency(config)
-    # Slow rotations hardly turn within a prompt and can carry content.
-    slow = torch.nonzero(frequency < 0.008).flatten()
-    slow = torch.cat([slow, slow + half])
-    random = torch.linalg.qr(torch.randn(width, width))[0]
-    last, second_last = random[:, : len(slow)], random[:, len(slow) : 2 * len(slow)]
-    content = torch.linalg.qr(torch.randn(width, width))[0][: len(slow)]
-    group = config.num_attention_heads // config.num_key_value_heads
-
-    def copies(layer: int, pair: int) -> None:
-        """What the first query head of a key-value head finds, it writes out as it is."""
-        attention, value = model.model.layers[layer].self_attn, torch.linalg.qr(torch.randn(width, width))[0][:size]
-        attention.v_proj.weight[pair * size : (pair + 1) * size] = value
-        first = pair * group * size
-        attention.o_proj.weight[:, first : first + size] = START_SCALE * value.T
-
-    with torch.no_grad():
-        attention = model.model.layers[0].self_attn
-        _look_one_and_two_back(attention, frequency)
-        for head, place in enumerate((last, second_last)):
-            attention.o_proj.weight[:, head * size + slow] = START_SCALE * place
-        attention.v_proj.weight[slow] = content
-        skipping = model.model.layers[1].self_attn
-        skipping.q_proj.weight[slow] = last.T
-        skipping.k_proj.weight[slow] = second_last.T
-        copies(1, 0)
-        # The plain one takes the next key-value head that is free.
-        layer, pair = (1, 1) if config.num_key_value_heads > 1 else (2, 0)
-        plain = model.model.layers[layer].self_attn
-        plain.q_proj.weight[pair * group * size + slow] = content
-        plain.k_proj.weight[pair * size + slow] = last.T
-        copies(layer, pair)
-
-
-def _frequency(config: Qwen3Config) -> torch.Tensor:
-    """Radians a position by which each pair of a head's dimensions is turned, (head_dim / 2,)."""
-    import torch
-
-    half = config.head_dim // 2
-    return config.rope_parameters["rope_theta"] ** (-torch.arange(half) / half)
-
-
-def _look_one_and_two_back(attention: torch.nn.Module, frequency: torch.Tensor) -> None:
-    """Biases with which the first two heads, on one key-value head, attend to the last token and the one before it."""
-    import torch
-
-    # Fast rotations tell near positions apart.
-    fast, half = torch.arange(3), len(frequency)
-    attention.k_proj.bias[fast] = 4.0
-    for head, offset in enumerate((1, 2)):
-        at = head * 2 * half + fast
-        attention.q_proj.bias[at] = 4.0 * torch.cos(offset * frequency[fast])
-        attention.q_proj.bias[at + half] = -4.0 * torch.sin(offset * frequency[fast])
-
-
-def _grown(parent: Qwen3ForCausalLM, layers: int) -> Qwen3ForCausalLM:
-    """The same function in more layers: every old layer is followed by new ones that add nothing yet.
-
-    A layer whose two output matrices are zero passes its input on, so training goes on from the parent's level. Its
-    first heads look one and two tokens back: whoever judges a number must set it beside what the last place foretold.
-    """
-    import copy
-
-    import torch
-    from transformers import Qwen3ForCausalLM
-
-    config = copy.deepcopy(parent.config)
-    old = config.num_hidden_layers
-    config.num_hidden_layers = layers
-    config.layer_types = ["full_attention"] * layers
-    model = Qwen3ForCausalLM(config)
-    names = {f"model.layers.{i}.": f"model.layers.{i * layers // old}." for i in range(old)}
-    inherited = {}
-    for key, value in parent.state_dict().items():
-        prefix = next((p for p in names if key.startswith(p)), None)
-        inherited[key.replace(prefix, names[prefix], 1) if prefix else key] = value
-    model.load_state_dict(inherited, strict=False)
-    kept = {int(n.split(".")[2]) for n in names.values()}
-    with torch.no_grad():
-        for i, layer in enumerate(model.model.layers):
-            if i not in kept:
-                _look_one_and_two_back(layer.self_attn, _frequency(config))
-                layer.self_attn.o_proj.weight.zero_()
-                layer.mlp.down_proj.weight.zero_()
-    return model
+    return model if model.config.num_hidden_layers == member.layers else grown(model, member.layers)
 
 
 def _optimizers(model: torch.nn.Module, peak: float, dtype: torch.dtype) -> list[torch.optim.Optimizer]:

@@ -1,0 +1,1 @@
+"""The parts of the pretraining text: items, drills, skills, and talk."""
