@@ -25,7 +25,7 @@ $(READY): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV) (once, a few minutes) ..."
 	@$(PYTHON) -m venv --clear $(VENV) || \
 	  { echo "Python could not make a virtual environment; install its venv module (on Debian: python3-venv)." >&2; exit 1; }
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[lab,test]' || \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[domains,lab,test]' || \
 	  { echo "The dependencies could not be installed; look above for the reason, then run make again." >&2; exit 1; }
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[gym]' 2>/dev/null || \
 	  echo "reasoning-gym could not be built (it needs a C compiler); its tasks stay out, all else works." >&2

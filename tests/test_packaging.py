@@ -197,7 +197,7 @@ def test_make_sets_up_once_then_runs(workshop: Path) -> None:
     calls = (workshop / "calls").read_text().splitlines()
     assert calls[-1] == "srm run 21 --profile smoke"
     installs = [c for c in calls if "pip install" in c]
-    assert "-c constraints.txt -e .[lab,test]" in installs[0] and "-e .[gym]" in installs[1]
+    assert "-c constraints.txt -e .[domains,lab,test]" in installs[0] and "-e .[gym]" in installs[1]
     assert "-e .[kernels]" in installs[2]
     (workshop / "calls").unlink()
     assert make(workshop, "test", "PYTHON=./standin").returncode == 0

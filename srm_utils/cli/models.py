@@ -62,7 +62,7 @@ def fetch_model(
 
 @models_app.command("train")
 def train_adapter(
-    name: Annotated[str, typer.Argument(help="smollm2-cot, smollm2-rl, smollm2-dpo, or trials.")],
+    name: Annotated[str, typer.Argument(help="smollm2-cot, smollm2-rl, smollm2-dpo, trials, or clinical.")],
     out: Annotated[Path, typer.Option("--out", help="The folder of the trained adapter.")],
     start: Annotated[
         Path | None, typer.Option("--start", help="For smollm2-rl and smollm2-dpo: the early checkpoint.")
@@ -70,7 +70,7 @@ def train_adapter(
     data: Annotated[Path | None, typer.Option("--data", help="The folder with local copies of data sets.")] = None,
     threads: Annotated[int, typer.Option("--threads", help="Torch's threads.")] = 1,
 ) -> None:
-    """Train an adapter as it was trained for this collection; interrupted, the same command goes on.
+    """Train an adapter, or the model of a domain, as it was trained here; interrupted, the same command goes on.
 
     \b
     Examples:
@@ -79,10 +79,10 @@ def train_adapter(
     """
     import torch
 
-    from srm_utils.training import adapters
+    from srm_utils.training import adapters, domain_member
 
     torch.set_num_threads(threads)
-    known = ("smollm2-cot", "smollm2-rl", "smollm2-dpo", "trials")
+    known = ("smollm2-cot", "smollm2-rl", "smollm2-dpo", "trials", *domain_member.DOMAIN_MEMBERS)
     if name not in known:
         raise ValueError(f"There is no recipe {name!r}; choose one of {', '.join(known)}.")
     if name in known[1:3] and start is None:
@@ -91,7 +91,9 @@ def train_adapter(
         for trial in adapters.rate_trials(out, data=data):
             typer.echo("  ".join(f"{key} {value}" for key, value in trial.items()))
         return
-    if name == "smollm2-cot":
+    if name in domain_member.DOMAIN_MEMBERS:
+        trained = domain_member.train_member(name, out, progress=True)
+    elif name == "smollm2-cot":
         trained = adapters.train_chains(out, adapters.ChainRecipe(), data, progress=True)
     elif name == "smollm2-rl":
         trained = adapters.train_by_rewards(out, start or out, progress=True)

@@ -26,12 +26,12 @@ class Located:
 
 
 def bundled_models() -> list[str]:
-    """Names of the models that ship with the package.
+    """Names of the models that ship with the package: the family, and a small model for each domain that has one.
 
     >>> "gpt-5" in bundled_models()
     False
     """
-    return _names_in(_shipped("family"), "config.json")
+    return [*_names_in(_shipped("family"), "config.json"), *_names_in(_shipped("domains"), "config.json")]
 
 
 def bundled_adapters() -> list[str]:
@@ -58,7 +58,7 @@ def card_of(name: str) -> tuple[str, str]:
     >>> card_of("base")[0].endswith("MB")
     True
     """
-    folder = _shipped("family" if name in bundled_models() else "adapters") / name
+    folder = _folder_of(name) if name in bundled_models() else _shipped("adapters") / name
     size = sum(f.stat().st_size for f in folder.glob("*.safetensors")) / 1e6
     card = folder / "README.md"
     lines = card.read_text(encoding="utf-8").split("# ", 1)[-1].splitlines() if card.is_file() else []
@@ -87,7 +87,7 @@ def locate(name: str) -> Located:
     into the cache. Raises ValueError, FileNotFoundError or ConnectionError with one sentence that says what to do.
     """
     if name in bundled_models():
-        return Located(_shipped("family") / name)
+        return Located(_folder_of(name))
     if name in FETCHABLE:
         folder = fetched(name)
         if folder is None:
@@ -112,6 +112,11 @@ def locate(name: str) -> Located:
 
 def _shipped(kind: str) -> Path:
     return Path(str(importlib.resources.files("srm_utils.models"))) / kind
+
+
+def _folder_of(bundled: str) -> Path:
+    """Where a bundled model lies."""
+    return next(f for f in (_shipped("family") / bundled, _shipped("domains") / bundled) if f.is_dir())
 
 
 def _names_in(folder: Path, file: str) -> list[str]:

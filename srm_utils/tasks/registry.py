@@ -22,6 +22,8 @@ _WORLDS = {
     "large-numbers": ("large_numbers", "LargeNumbersTask"),
     "stories": ("stories", "StoriesTask"),
 }
+#: The same of `domains`.
+_DOMAINS = {"clinical": ("clinical", "ClinicalTask")}
 
 
 #: Tasks made in code, by the name they were registered under.
@@ -29,12 +31,14 @@ _REGISTERED: dict[str, Callable[[], Task]] = {}
 
 
 def task_names() -> tuple[str, ...]:
-    """The procedural worlds and what was registered, by name; the names with a colon (see `get_task`) come on top.
+    """The procedural worlds, the domains and what was registered, by name.
+
+    The names with a colon (see `get_task`) come on top.
 
     >>> task_names()[:2]
     ('chain', 'graph')
     """
-    return (*_WORLDS, *_REGISTERED)
+    return (*_WORLDS, *_DOMAINS, *_REGISTERED)
 
 
 def register_task(name: str, factory: Callable[[], Task]) -> None:
@@ -82,6 +86,9 @@ def get_task(name: str, data: str | PathLike[str] | None = None) -> Task:
         from srm_utils.tasks.table import table_of
 
         return table_of(kind, rest)
+    if name in _DOMAINS:
+        module, cls = _DOMAINS[name]
+        return getattr(import_module(f"srm_utils.tasks.domains.{module}"), cls)()
     if name not in _WORLDS:
         if meant := _meant(name):
             raise ValueError(f"There is no task {name!r}; did you mean {meant}.")

@@ -1,0 +1,1 @@
+"""Tasks from fields of work: each brings its formulas, units and documents, and the sources that these come from."""
