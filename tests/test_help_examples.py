@@ -31,6 +31,7 @@ WORK = {
     "an adapter": "srm_utils.experiments.adapter_check:check",
     "the sampler": "srm_utils.experiments.bench_sampler:bench_sampler",
     "the trainers": "srm_utils.experiments.bench_training:bench_training",
+    "the kernels": "srm_utils.experiments.bench_kernels:bench_kernels",
     "repairing": "srm_utils.literature:repair_citations",
     "citations": "srm_utils.literature:check_citations",
 }
@@ -41,7 +42,8 @@ LEADS_TO = {
     "pretrain": "pretraining", "train": "training", "train ": "", "models": "", "models fetch": "fetching",
     "models train smollm2-cot": "chains", "models train smollm2-rl": "rewards", "models check": "an adapter",
     "check family": "the family", "check family --freeze": "freezing", "bench sampler": "the sampler",
-    "bench solvers": "a model", "bench train": "the trainers", "papers": "", "papers check": "citations",
+    "bench solvers": "a model", "bench train": "the trainers", "bench kernels": "the kernels", "papers": "",
+    "papers check": "citations",
     "papers check notebooks/00_tour.ipynb --repair": "repairing",
 }  # fmt: skip
 

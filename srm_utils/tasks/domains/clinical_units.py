@@ -35,7 +35,7 @@ def registry() -> Any:
         import pint
     except ImportError as error:
         raise ImportError("Units need the package pint; install it with: pip install 'srm_utils[domains]'.") from error
-    units = pint.UnitRegistry()
+    units: Any = pint.UnitRegistry()
     units.define("milliequivalent = millimole = mEq")
     units.define("osmole = mole = Osm")
     return units
