@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Answers, plurality
 from srm_utils.sampling.completion import Completion, group_cost

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, keeps_prefixes
 from srm_utils.inference.thoughts import Aggregate, Branch, Score, Search, Steps, expand, last, rate
 from srm_utils.inference.tree_of_thoughts import steps_of_setting, value_of_setting

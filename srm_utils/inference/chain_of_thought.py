@@ -13,7 +13,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ANSWER_TRIGGER, ask, chat_of, marked, newly, stopped, triggered
-from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.entry import Setting, needs_style, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.sampling.text import ContinuationTokenizer

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from srm_utils.inference.asking import ask
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.registry import Setting, needs_partner, solver
+from srm_utils.inference.entry import Setting, needs_partner, solver
 from srm_utils.inference.roles import Confidence
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import Candidates, SpeculativeReasoning, Step, above, text_of

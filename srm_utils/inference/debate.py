@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, group_cost

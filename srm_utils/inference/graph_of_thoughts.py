@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from srm_utils.inference.asking import ask
-from srm_utils.inference.registry import Setting, made_for, solver
+from srm_utils.inference.entry import Setting, made_for, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.thoughts import Thought
 from srm_utils.sampling.completion import Cost, group_cost

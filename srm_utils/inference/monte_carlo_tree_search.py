@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.state_scores import judged_solution
 from srm_utils.inference.thoughts import Branch, Score, Search, Steps, Thought

@@ -13,8 +13,8 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import chat_of, newly
+from srm_utils.inference.entry import Setting, needs_partner, solver
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
-from srm_utils.inference.registry import Setting, needs_partner, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import plurality, weighted
 from srm_utils.sampling.completion import Cost, group_cost

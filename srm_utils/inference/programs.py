@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.chain_of_thought import worked_examples
+from srm_utils.inference.entry import Setting, needs_style, solver
 from srm_utils.inference.program_text import plain_number, program_in, stated_answer, with_print
-from srm_utils.inference.registry import Setting, needs_style, solver
 from srm_utils.inference.sandbox import Limits, Outcome, Sandbox
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt
 from srm_utils.inference.voting import plurality

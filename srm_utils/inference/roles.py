@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, steps_by
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.registry import Setting, needs_partner, needs_style, solver
+from srm_utils.inference.entry import Setting, needs_partner, needs_style, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.speculative_reasoning import per_token
 from srm_utils.inference.verifiers import GenerativeVerifier

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.state_scores import says
 from srm_utils.sampling.completion import Cost, group_cost

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from srm_utils.inference.asking import ask
 from srm_utils.inference.debate import sample_once, spoken
-from srm_utils.inference.registry import Setting, made_for, solver
+from srm_utils.inference.entry import Setting, made_for, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.dialects import MESSAGE

@@ -29,7 +29,7 @@ from srm_utils.inference.asking import (
     thought_out,
     triggered,
 )
-from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.entry import Setting, needs_style, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.voting import Vote, plurality
 from srm_utils.sampling.completion import Completion, Cost, group_cost

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of
+from srm_utils.inference.entry import Setting, made_for, needs_style, solver
 from srm_utils.inference.programs import plain_number
-from srm_utils.inference.registry import Setting, made_for, needs_style, solver
 from srm_utils.inference.sandbox import Sandbox
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt
 from srm_utils.inference.voting import plurality

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, keeps_prefixes
 from srm_utils.inference.state_scores import guided, judged_step, product, says
 from srm_utils.inference.thoughts import Aggregate, Beginning, Score, Search, Steps, expand, last, rate, write_out

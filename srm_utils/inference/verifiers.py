@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from srm_utils.inference.asking import ask, chat_of, steps_by
 from srm_utils.inference.beam_search import Choose, best_scored
-from srm_utils.inference.registry import Setting, solver
+from srm_utils.inference.entry import Setting, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.inference.state_scores import says, unjudged
 from srm_utils.inference.thoughts import Beginning, Score

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from scipy import special
 
-from srm_utils.inference.registry import Setting, needs_style, solver
+from srm_utils.inference.entry import Setting, needs_style, solver
 from srm_utils.inference.solver import Attempt, Budget, Solver, attempt, keeps_prefixes
 from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks.dialects import SOLVE
