@@ -314,7 +314,7 @@ def test_steps_and_first_words_are_placed_by_what_tokens_add_to_the_prompt(lm):
     ends = step_tokens(completion, reader.decode)
     assert [reader.decode(ids[: end + 1]).rstrip() for end in ends] == [" Ann has 5 apples.", text]
     prompts = [Prompt(PROMPTS[0], ""), Prompt(PROMPTS[3].strip(), "")]
-    for prompt, words in zip(prompts, likeliest_first_tokens(lm, prompts, 3), strict=True):
+    for prompt, words in zip(prompts, likeliest_first_tokens(lm, prompts, 3)[0], strict=True):
         (first,) = lm.sample([prompt], 1, 1, temperature=0)[0]
         if first.text:
             assert words[0] == first.text, "the likeliest word, with the space in front of it"

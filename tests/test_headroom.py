@@ -112,7 +112,7 @@ def test_words_of_a_data_set_are_not_kept(model: LanguageModel) -> None:
 
     class Said:
         text, token_ids, finish_reason, prompt_tokens = " The answer is a secret of the set.", (1,), "stop", 4
-        cost = headroom.Cost(generated_tokens=1)
+        cost, asked = headroom.Cost(generated_tokens=1), headroom.Cost(prompt_tokens=4)
 
     problem = Problem("hf:x-1", "x", "Which secret?", "another", 1, "x|1")
     task = Words()

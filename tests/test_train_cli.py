@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from srm_utils.cli.main import app
 from srm_utils.models import load_model
+from srm_utils.sampling.completion import Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade
 from srm_utils.tasks.worlds.chain import ChainTask
@@ -86,14 +87,14 @@ def test_examples_are_paid_for_with_every_sample_that_was_thrown_away(model, tmp
     seed = 1_000_003
     first = TASK.problems(4, split="train", seed=seed, difficulty=(1,))
     groups = own.sample([TASK.prompt(p, "unmarked") for p in first], 3, 6, seed=0)
-    tokens = sum(g[0].prompt_tokens + sum(len(c.token_ids) for c in g) for g in groups)
+    drawn = Cost.total(c.cost for g in groups for c in g).flops
     kept = [c for p, g in zip(first, groups, strict=True) for c in g if TASK.grade(c.text, p) == Grade.CORRECT]
     rows = json.loads((tmp_path / "data.json").read_text())["rows"]
     assert [answer for _, answer in rows][: len(kept)] == [c.text.strip() for c in kept][: len(rows)]
     assert 0 < len(kept) < 12, "some must be thrown away"
     if done.questions == 4:
-        assert done.data_flops == pytest.approx(own.flops_per_token * tokens)
-    assert done.data_flops >= own.flops_per_token * tokens * (1 - 1e-9)
+        assert done.data_flops == pytest.approx(drawn)
+    assert done.data_flops >= drawn * (1 - 1e-9)
 
 
 def test_a_teachers_answers_and_reading_are_in_the_bill(model, tmp_path) -> None:

@@ -33,8 +33,8 @@ class Meter:
     scoring: float = 0.0
     calls: int = 0
     tokens: int = 0
-    read: int = 0
-    reused: int = 0
+    read_tokens: int = 0
+    reused_tokens: int = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
@@ -45,8 +45,8 @@ class Meter:
         with self.inner.keeping_prefixes() as store:
             before = store.read, store.reused
             yield store
-            self.read += store.read - before[0]
-            self.reused += store.reused - before[1]
+            self.read_tokens += store.read - before[0]
+            self.reused_tokens += store.reused - before[1]
 
     def sample(self, *args: Any, **kwargs: Any) -> list[list[Completion]]:
         began = time.perf_counter()
@@ -147,7 +147,7 @@ def bench_solvers(
             "share": meter.tokens / wall / statistics.median(plain), "calls": meter.calls,
             "sampling": meter.sampling / wall, "scoring": meter.scoring / wall,
             "own": 1 - (meter.sampling + meter.scoring) / wall,
-            "reused": meter.reused / max(1, meter.read + meter.reused),
+            "reused": meter.reused_tokens / max(1, meter.read_tokens + meter.reused_tokens),
         }  # fmt: skip
         lines.append(line)
         say(
