@@ -16,7 +16,7 @@ from transformers import MistralConfig, MistralForCausalLM, Qwen3Config, Qwen3Fo
 
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.models.tokenizer import build_tokenizer
-from srm_utils.sampling.completion import Completion, Cost
+from srm_utils.sampling.completion import Completion, Cost, group_cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Prompt
 from srm_utils.training import policy_gradient as module
@@ -406,7 +406,7 @@ def test_the_log_counts_what_was_done(checkpoint, tmp_path):
     said = [sum(len(c.token_ids) for c in g) for g in groups]
     n, tokens = model.parameters, sum(asked) + sum(said)
     assert trained.log[0]["processed"] == tokens * (1 + 2), "drawn, read by the reference, trained on"
-    drawn = Cost.total(c.cost for g in groups for c in g).flops
+    drawn = Cost.total(map(group_cost, groups)).flops
     assert trained.log[0]["flops"] == pytest.approx(drawn + tokens * n * (2 + 6))
     assert trained.tokens == trained.log[-1]["processed"] and trained.flops == trained.log[-1]["flops"]
     assert trained.seconds == pytest.approx(sum(e["sampling"] + e["update"] for e in trained.log))

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from srm_utils.cli.main import app
 from srm_utils.models import load_model
-from srm_utils.sampling.completion import Cost
+from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Grade
 from srm_utils.tasks.worlds.chain import ChainTask
@@ -87,7 +87,7 @@ def test_examples_are_paid_for_with_every_sample_that_was_thrown_away(model, tmp
     seed = 1_000_003
     first = TASK.problems(4, split="train", seed=seed, difficulty=(1,))
     groups = own.sample([TASK.prompt(p, "unmarked") for p in first], 3, 6, seed=0)
-    drawn = Cost.total(c.cost for g in groups for c in g).flops
+    drawn = Cost.total(map(group_cost, groups)).flops
     kept = [c for p, g in zip(first, groups, strict=True) for c in g if TASK.grade(c.text, p) == Grade.CORRECT]
     rows = json.loads((tmp_path / "data.json").read_text())["rows"]
     assert [answer for _, answer in rows][: len(kept)] == [c.text.strip() for c in kept][: len(rows)]
