@@ -57,7 +57,8 @@ def searched(lm: LanguageModel) -> tuple[list, list]:
         dict(prompts=ended, n=2, max_new_tokens=8, seed=2),
         dict(prompts=[*ended, *PROMPTS[1:3], ended[0]], n=1, max_new_tokens=10, temperature=0),
         dict(prompts=[f"{ended[0]} {text}" for text in ("16", "apples", "16 apples.")], n=1, max_new_tokens=3, seed=4),
-        dict(prompts=[p[: len(p) * 2 // 3] for p in ended], n=2, max_new_tokens=6, seed=3, max_batch=3),
+        # With seed 3 one draw of gpt-oss falls on the edge between two tokens, to the last digit of float32.
+        dict(prompts=[p[: len(p) * 2 // 3] for p in ended], n=2, max_new_tokens=6, seed=6, max_batch=3),
     ]
     for how in asks:
         more, logprobs = drawn(lm, **how)
