@@ -16,7 +16,7 @@ __all__ = ["__version__", "get_profile", "load_model"]
 def __getattr__(name: str) -> Any:
     # Imported on first use, so that `import srm_utils` and the command line stay quick.
     if name == "load_model":
-        from srm_utils.models.language_model import load_model
+        from srm_utils.models.loading import load_model
 
         return load_model
     if name == "get_profile":

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +22,9 @@ from srm_utils.experiments.budgets import TRIALS, flops_of, largest_within
 from srm_utils.experiments.compare import compare, sizes_in
 from srm_utils.experiments.store import Comparison, _weights, only_solver
 from srm_utils.inference.debate import Debate
-from srm_utils.inference.registry import Setting, choose_solvers, forget, registered_solvers
-from srm_utils.inference.registry import solver as register
+from srm_utils.inference.entry import Setting, forget
+from srm_utils.inference.entry import solver as register
+from srm_utils.inference.registry import choose_solvers, registered_solvers
 from srm_utils.inference.solver import Budget
 from srm_utils.inference.together import Remembered
 from srm_utils.inference.voting import SelfConsistency
@@ -452,6 +455,13 @@ def test_a_solver_of_ones_own_is_listed_last_and_its_name_is_not_taken_twice(int
     with pytest.raises(ValueError, match="Another solver is called 'interrupted'; choose another name"):
         register("interrupted", "again")(lambda setting, size: None)
     assert registered_solvers()["interrupted"].about == "a person presses Ctrl-C"
+
+
+@pytest.mark.parametrize("first", ["voting", "tree_of_thoughts"])
+def test_what_is_imported_first_does_not_change_the_order(first: str) -> None:
+    code = f"import srm_utils.inference.{first}\nfrom srm_utils.inference.registry import registered_solvers\n"
+    done = subprocess.run([sys.executable, "-c", f"{code}print(*registered_solvers())"], capture_output=True, text=True)
+    assert done.stdout.split() == list(SOLVERS), done.stderr
 
 
 def test_solvers_stand_in_the_order_of_the_notebooks_that_explain_them() -> None:

@@ -17,9 +17,10 @@ from srm_utils.inference.asking import chat_of, steps_by
 from srm_utils.inference.beam_search import BeamSearch, DiverseVerifierTreeSearch, RankedSamples
 from srm_utils.inference.chain_of_thought import LeastToMost, Prompting
 from srm_utils.inference.debate import Debate
+from srm_utils.inference.entry import Setting
 from srm_utils.inference.monte_carlo_tree_search import MonteCarloTreeSearch
 from srm_utils.inference.mutual_consistency import MutualConsistency
-from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
+from srm_utils.inference.registry import choose_solvers, registered_solvers
 from srm_utils.inference.roles import PlannerSolverVerifier, RoundTable
 from srm_utils.inference.self_correction import (
     NOTHING_WRONG,
@@ -40,7 +41,8 @@ from srm_utils.inference.verifiers import GenerativeVerifier, JudgedSteps, Verif
 from srm_utils.inference.voting import SelfConsistency
 from srm_utils.models.chat import Chat
 from srm_utils.models.fetch import fetched
-from srm_utils.models.language_model import LanguageModel, Scored, load_model
+from srm_utils.models.language_model import LanguageModel, Scored
+from srm_utils.models.loading import load_model
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import dialects, get_task, prompts
 from srm_utils.tasks.answers import NUMBER

@@ -61,7 +61,7 @@ def test_a_graph_parts_wrong_plans_from_wrong_look_ups():
 
 def test_a_dead_end_in_countdown_is_a_plan_error():
     task = get_task("countdown")
-    from srm_utils.tasks.worlds.countdown import legal_moves, state_value
+    from srm_utils.tasks.worlds.countdown_states import legal_moves, state_value
 
     for problem in task.problems(20, difficulty=3):
         numbers, target = problem.facts["numbers"], problem.facts["target"]

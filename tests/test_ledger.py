@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
+from srm_utils.inference.entry import Setting
+from srm_utils.inference.registry import choose_solvers, registered_solvers
 from srm_utils.models import LanguageModel, load_model
 from srm_utils.sampling import engine, reading, scoring
 from srm_utils.sampling.completion import Completion, Cost, group_cost

@@ -14,7 +14,7 @@ import torch
 from srm_utils.sampling.completion import Completion, Cost
 from srm_utils.tasks import get_task
 from srm_utils.tasks.problem import Problem
-from srm_utils.tasks.worlds.countdown import random_play_value, state_value
+from srm_utils.tasks.worlds.countdown_states import random_play_value, state_value
 from srm_utils.tasks.worlds.graph import lookup_table
 from srm_utils.training.outcome_rewards import Labelled, RewardConfig, step_ends
 from srm_utils.training.process_rewards import (

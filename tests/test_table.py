@@ -39,7 +39,7 @@ def _all(task: TableTask) -> list[Any]:
     return [p for split in task.shares for p in task.split(split)]
 
 
-def _refused(told: str, make: Any) -> None:
+def assert_refused(told: str, make: Any) -> None:
     """Refused in one sentence that holds `told`, without another error behind it."""
     with pytest.raises((ValueError, FileNotFoundError), match=told) as error:
         make()
@@ -140,13 +140,13 @@ def test_lone_surrogates_are_replaced(tmp_path):
 def test_a_file_that_cannot_be_read_is_refused_with_the_line(name, content, told, tmp_path):
     file = _file(tmp_path, name, content)
     form = {"jsonl": "jsonl", "json": "json", "parquet": "parquet"}.get(name.partition(".")[2], "csv")
-    _refused(told, lambda: get_task(f"{form}:{file}"))
+    assert_refused(told, lambda: get_task(f"{form}:{file}"))
 
 
 def test_a_path_that_is_no_file_is_refused(tmp_path):
-    _refused("There is no file", lambda: get_task(f"csv:{tmp_path / 'nothing.csv'}"))
-    _refused("is a folder; name a file in it", lambda: get_task(f"csv:{tmp_path}"))
-    _refused("ends in none of .csv", lambda: TableTask.from_file(_file(tmp_path, "a.doc", "x")))
+    assert_refused("There is no file", lambda: get_task(f"csv:{tmp_path / 'nothing.csv'}"))
+    assert_refused("is a folder; name a file in it", lambda: get_task(f"csv:{tmp_path}"))
+    assert_refused("ends in none of .csv", lambda: TableTask.from_file(_file(tmp_path, "a.doc", "x")))
 
 
 # ---------------------------------------------------------------- columns
@@ -184,17 +184,17 @@ def test_usual_names_of_columns_are_found(names, question, answer):
     ],
 )
 def test_columns_that_are_missing_or_could_be_two_are_named(names, told):
-    _refused(told, lambda: find_columns(names, "mine.csv"))
+    assert_refused(told, lambda: find_columns(names, "mine.csv"))
 
 
 def test_columns_can_be_named(tmp_path):
     text = "text,worth,A note,question\nWhat is 2 + 2?,4,two twos,1\nWhat is 3 + 3?,6,two threes,2\n"
     file = _file(tmp_path, "mine.csv", text)
-    _refused("no column for the answer", lambda: get_task(f"csv:{file}"))
-    _refused(
+    assert_refused("no column for the answer", lambda: get_task(f"csv:{file}"))
+    assert_refused(
         "has no column 'wert' for the answer; it has 'text'", lambda: get_task(f"csv:{file}?question=text&answer=wert")
     )
-    _refused("'colour' is no setting of a table", lambda: get_task(f"csv:{file}?colour=red"))
+    assert_refused("'colour' is no setting of a table", lambda: get_task(f"csv:{file}?colour=red"))
     task = get_task(f"csv:{file}?question=text&answer=Worth&solution=A%20note")
     assert {(p.question, p.answer, p.steps) for p in _all(task)} == {
         ("What is 2 + 2?", "4", ("two twos",)),
@@ -202,7 +202,7 @@ def test_columns_can_be_named(tmp_path):
     }
     same = TableTask.from_file(file, question="text", answer="worth", kind="text")
     assert same.kind == "text"
-    _refused(
+    assert_refused(
         "no kind of answer 'poem'", lambda: TableTask.from_file(file, question="text", answer="worth", kind="poem")
     )
 
@@ -235,16 +235,18 @@ def test_a_passage_stands_before_its_question():
     ],
 )
 def test_a_faulty_row_of_a_table_is_refused_with_its_number(row, told, tmp_path):
-    _refused(f"Row 3 of mine cannot be used: {told}; correct it", lambda: TableTask.from_rows("mine", [*SUMS[:2], row]))
+    assert_refused(
+        f"Row 3 of mine cannot be used: {told}; correct it", lambda: TableTask.from_rows("mine", [*SUMS[:2], row])
+    )
     file = _file(tmp_path, "a.jsonl", "\n\n".join(map(json.dumps, [*SUMS[:2], row])))
-    _refused(rf"Row 3 \(line 5\) of .*a.jsonl cannot be used: {told}", lambda: get_task(f"jsonl:{file}"))
+    assert_refused(rf"Row 3 \(line 5\) of .*a.jsonl cannot be used: {told}", lambda: get_task(f"jsonl:{file}"))
 
 
 def test_equal_questions_are_kept_once_and_refused_with_unequal_answers():
     again = {"question": " what is 3 +  4? ", "answer": "7"}
     assert len(_all(TableTask.from_rows("t", [*SUMS, again]))) == len(SUMS)
     rows = [*SUMS, {**again, "answer": 8}]
-    _refused(
+    assert_refused(
         r"Row 31 of t asks the same as row 4 and has another answer \('8', not '7'\)",
         lambda: TableTask.from_rows("t", rows),
     )
@@ -312,7 +314,9 @@ def test_a_column_for_each_option_is_read(names, tmp_path):
 )
 def test_faulty_options_are_refused_with_the_row(row, told):
     good = {"question": "Which barks?", "options": ["cat", "dog"], "answer": "B"}
-    _refused(rf"Row 2 of t .*{told}", lambda: TableTask.from_rows("t", [good, {"question": "Which moos?", **row}]))
+    assert_refused(
+        rf"Row 2 of t .*{told}", lambda: TableTask.from_rows("t", [good, {"question": "Which moos?", **row}])
+    )
 
 
 def test_numbers_that_count_options_are_read_where_all_rows_tell_how():
@@ -324,12 +328,12 @@ def test_numbers_that_count_options_are_read_where_all_rows_tell_how():
     assert letters(0, 2, 1) == ["A", "C", "B"]
     assert letters("1", "3", "2") == ["A", "C", "B"]
     assert letters(5, 7, options=("5", "6", "7")) == ["A", "C"]
-    _refused(
+    assert_refused(
         "Row 1 of t has the answer '1', and nothing tells whether .* counts from 0 or counts from 1",
         lambda: letters(1, 2),
     )
-    _refused("Row 2 of t has the answer '9', which is no option", lambda: letters(1, 9))
-    _refused(
+    assert_refused("Row 2 of t has the answer '9', which is no option", lambda: letters(1, 9))
+    assert_refused(
         "nothing tells whether .* counts from 1 or is an option's text", lambda: letters(2, 3, options=("3", "2", "1"))
     )
 
@@ -411,10 +415,12 @@ def test_a_number_counts_however_it_is_written():
 def test_the_kind_can_be_overridden_and_must_then_fit():
     rows = [{"question": "How many?", "answer": "7"}]
     assert TableTask.from_rows("t", rows, kind="text").kind == "text"
-    _refused("Row 1 of t has the answer '7', neither yes nor no", lambda: TableTask.from_rows("t", rows, kind="yes-no"))
+    assert_refused(
+        "Row 1 of t has the answer '7', neither yes nor no", lambda: TableTask.from_rows("t", rows, kind="yes-no")
+    )
     words = [{"question": "Where?", "answer": "at home"}]
-    _refused("has the answer 'at home', not a number", lambda: TableTask.from_rows("t", words, kind="number"))
-    _refused("Row 1 of t has no options", lambda: TableTask.from_rows("t", words, kind="choice"))
+    assert_refused("has the answer 'at home', not a number", lambda: TableTask.from_rows("t", words, kind="number"))
+    assert_refused("Row 1 of t has no options", lambda: TableTask.from_rows("t", words, kind="choice"))
     assert kind_of(["at home"]) == "text"
 
 
@@ -451,10 +457,10 @@ def test_problems_carry_the_number_of_their_row_and_are_drawn_by_seed():
     assert task.draw(Random(1)).task == "t"
     n = task.available("test")
     told = f"t has {n} test problems of difficulty 1; ask for at most that many, not {n + 1}"
-    _refused(told, lambda: task.problems(n + 1, split="test"))
-    _refused("There is no split 'dev'", lambda: task.problems(1, split="dev"))
-    _refused("no held-out sentence templates", lambda: task.problems(1, templates="held-out"))
-    _refused("has no style 'draft'", lambda: task.solution(task.problems(1)[0], "draft"))
+    assert_refused(told, lambda: task.problems(n + 1, split="test"))
+    assert_refused("There is no split 'dev'", lambda: task.problems(1, split="dev"))
+    assert_refused("no held-out sentence templates", lambda: task.problems(1, templates="held-out"))
+    assert_refused("has no style 'draft'", lambda: task.solution(task.problems(1)[0], "draft"))
 
 
 # ---------------------------------------------------------------- anything at all
@@ -472,7 +478,7 @@ _CELLS = st.recursive(
 _NAMED = st.sampled_from(["question", "answer", "options", "A", "B", "solution", "context", "Answer", ""])
 
 
-def _read_or_refused(make: Any) -> None:
+def assert_read_or_refused(make: Any) -> None:
     """A task whose gold answers grade as right, or one sentence."""
     try:
         task = make()
@@ -487,9 +493,9 @@ def _read_or_refused(make: Any) -> None:
 @settings(max_examples=100, deadline=None)
 @given(rows=st.lists(st.dictionaries(_NAMED, _CELLS, min_size=1), min_size=1, max_size=4))
 def test_any_rows_are_read_or_refused_in_one_sentence(rows):
-    _read_or_refused(lambda: TableTask.from_rows("t", rows))
+    assert_read_or_refused(lambda: TableTask.from_rows("t", rows))
     full = [{"question": f"What is it, {i}?", "answer": "A", **row} for i, row in enumerate(rows)]
-    _read_or_refused(lambda: TableTask.from_rows("t", full))
+    assert_read_or_refused(lambda: TableTask.from_rows("t", full))
 
 
 @settings(max_examples=100, deadline=None)
@@ -502,7 +508,7 @@ def test_any_text_is_read_as_a_table_or_refused_in_one_sentence(tmp_path_factory
     form = data.draw(st.sampled_from(["csv", "json", "jsonl", "parquet"]))
     content = head.encode() + (body if isinstance(body, bytes) else body.encode())
     file = _file(tmp_path_factory.getbasetemp(), "any.txt", content)
-    _read_or_refused(lambda: get_task(f"{form}:{file}"))
+    assert_read_or_refused(lambda: get_task(f"{form}:{file}"))
 
 
 # ---------------------------------------------------------------- tasks made in code
@@ -514,11 +520,11 @@ def test_a_task_made_in_code_is_known_by_its_name(monkeypatch):
         "capitals", lambda: TableTask.from_rows("capitals", [{"q": "Capital of Peru?", "a": "Lima"}])
     )
     assert get_task("capitals").kind == "text" and registry.task_names()[-1] == "capitals"
-    _refused("There is a task 'capitals' already", lambda: registry.register_task("capitals", TableTask))
-    _refused("There is a task 'chain' already", lambda: registry.register_task("chain", TableTask))
-    _refused("'csv:mine' is no name for a task", lambda: registry.register_task("csv:mine", TableTask))
-    _refused("There is no task 'capital'; did you mean capitals", lambda: get_task("capital"))
-    _refused("There is no task 'csv:'", lambda: get_task("csv:"))
+    assert_refused("There is a task 'capitals' already", lambda: registry.register_task("capitals", TableTask))
+    assert_refused("There is a task 'chain' already", lambda: registry.register_task("chain", TableTask))
+    assert_refused("'csv:mine' is no name for a task", lambda: registry.register_task("csv:mine", TableTask))
+    assert_refused("There is no task 'capital'; did you mean capitals", lambda: get_task("capital"))
+    assert_refused("There is no task 'csv:'", lambda: get_task("csv:"))
 
 
 @pytest.mark.parametrize(
@@ -531,7 +537,7 @@ def test_a_task_made_in_code_is_known_by_its_name(monkeypatch):
     ],
 )
 def test_a_name_without_its_first_part_is_answered_with_the_whole_one(name, meant):
-    _refused(f"There is no task .*; did you mean {meant}", lambda: get_task(name))
+    assert_refused(f"There is no task .*; did you mean {meant}", lambda: get_task(name))
 
 
 # ---------------------------------------------------------------- srm compare

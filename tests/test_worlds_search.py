@@ -14,17 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from srm_utils.tasks.problem import SPLIT_BOUNDS, Grade, Problem, Task, split_of
-from srm_utils.tasks.worlds.countdown import (
-    MAX_NUMBER,
-    MAX_RESULT,
-    MIN_TARGET,
-    CountdownTask,
-    evaluate,
-    legal_moves,
-    parse_state,
-    random_play_value,
-    state_value,
-)
+from srm_utils.tasks.worlds.countdown import MAX_NUMBER, MIN_TARGET, CountdownTask, parse_state
+from srm_utils.tasks.worlds.countdown_expressions import MAX_RESULT, evaluate
+from srm_utils.tasks.worlds.countdown_states import legal_moves, random_play_value, state_value
 from srm_utils.tasks.worlds.sorting import SortingTask, merge_prompt, merge_solution, score, sort_prompt, split_prompt
 from srm_utils.tasks.worlds.sudoku import GRIDS, SudokuTask, show, violations
 

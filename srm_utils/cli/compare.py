@@ -80,7 +80,8 @@ def compare_command(
     from srm_utils.evaluation.bills import Bill
     from srm_utils.experiments.compare import compare
     from srm_utils.experiments.listing import listed
-    from srm_utils.inference.registry import Setting, choose_solvers
+    from srm_utils.inference.entry import Setting
+    from srm_utils.inference.registry import choose_solvers
     from srm_utils.models import load_model
 
     # Names are looked at before a model is loaded, which may take minutes.

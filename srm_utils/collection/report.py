@@ -21,7 +21,7 @@ from srm_utils.collection.run_folder import read_statuses
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a run's figures stand beside those of the shipped notebooks.
+    """How a run's figures agree with those of the shipped notebooks.
 
     Of `compared` figures `same` are equal but for rounding; `largest` is the largest difference, in the figure's own
     units, and `verdicts` the number of claims that got another verdict.

@@ -32,8 +32,12 @@ from srm_utils.collection.run_folder import collect, latest_run, read_statuses, 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An ended run: its folder, how each notebook ended, how many were taken over, whether Ctrl-C ended it, how its
-    figures stand beside the shipped ones, and the labels of what was planned and has no status."""
+    """A run that has ended.
+
+    `folder` is its folder and `statuses` says how each notebook ended. `resumed` counts the notebooks that an earlier
+    call had completed. `interrupted` says that Ctrl-C ended it. `agreement` compares its figures with the shipped ones.
+    `missing` are the labels of notebooks that were planned and have no status.
+    """
 
     folder: Path
     statuses: tuple[Status, ...]

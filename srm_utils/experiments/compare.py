@@ -17,7 +17,8 @@ from srm_utils.evaluation import Result, evaluate_attempts
 from srm_utils.evaluation.bills import BILLS, Bill
 from srm_utils.experiments.budgets import flops_of, largest_within
 from srm_utils.experiments.store import Comparison, ComparisonFolder, identity_of
-from srm_utils.inference.registry import Setting, choose_solvers, registered_solvers
+from srm_utils.inference.entry import Setting
+from srm_utils.inference.registry import choose_solvers, registered_solvers
 from srm_utils.inference.together import Remembered, together
 from srm_utils.tasks.problem import Problem
 

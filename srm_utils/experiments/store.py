@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from srm_utils.models import LanguageModel
 
 from srm_utils.evaluation.bills import BILLS, Bill
-from srm_utils.inference.registry import Setting
+from srm_utils.inference.entry import Setting
 
 Floats = NDArray[np.float64]
 

@@ -7,23 +7,23 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 import srm_utils.inference
-from srm_utils.inference.entry import REGISTERED, Entry, Setting, forget, solver
+from srm_utils.inference.entry import REGISTERED, Entry
 from srm_utils.tasks.dialects import DIALECTS, Dialect
 from srm_utils.tasks.names import nearest
 from srm_utils.tasks.problem import Task
 
-__all__ = ["Entry", "Setting", "choose_solvers", "forget", "registered_solvers", "solver"]
-
 
 def registered_solvers() -> dict[str, Entry]:
     """Every solver by the name it is asked for, in the order of the notebooks that explain them; a person's own last.
+
+    Solvers of one notebook are in the order of their modules, whatever was imported first.
 
     >>> registered_solvers()["greedy"].about
     'one chain of thought, greedily (wei2022chain)'
     """
     for module in iter_modules(srm_utils.inference.__path__):
         import_module(f"srm_utils.inference.{module.name}")
-    return dict(sorted(REGISTERED.items(), key=lambda entry: entry[1].notebook or "~"))
+    return dict(sorted(REGISTERED.items(), key=lambda named: (named[1].notebook or "~", named[1].build.__module__)))
 
 
 def choose_solvers(

@@ -20,7 +20,8 @@ from srm_utils.inference.thoughts import Aggregate, Beginning, Score, Search, St
 from srm_utils.sampling.completion import Cost
 from srm_utils.tasks.dialects import COMPARE, JUDGE_STEP, SOLVE, STATE_VALUE, Dialect, steps_of
 from srm_utils.tasks.problem import Problem
-from srm_utils.tasks.worlds.countdown import parse_state, state_value
+from srm_utils.tasks.worlds.countdown import parse_state
+from srm_utils.tasks.worlds.countdown_states import state_value
 
 if TYPE_CHECKING:
     from srm_utils.models import LanguageModel

@@ -2,8 +2,7 @@
 
 It starts as `base`, which can copy, count and write programs but has not read a word of the domain. Its tokenizer is
 made anew from the domain's words; pieces that both know keep their embeddings, and a new piece starts as the mean of
-all. Then every weight is trained on the domain's training split, by the loss on the answers
-.
+all. Then every weight is trained on the domain's training split, by the loss on the answers.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ import numpy as np
 
 from srm_utils.sampling.completion import Cost, group_cost
 from srm_utils.tasks.problem import Grade, Problem, Prompt, Task
-from srm_utils.tasks.worlds.countdown import parse_state, state_value
+from srm_utils.tasks.worlds.countdown import parse_state
+from srm_utils.tasks.worlds.countdown_states import state_value
 from srm_utils.training.checkpoint import TrainedModel, open_run
 from srm_utils.training.outcome_rewards import (
     Labelled,

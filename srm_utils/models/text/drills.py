@@ -36,7 +36,7 @@ def check_sums(rng: Random) -> list[Item]:
     The question leaves their results out: what stands there is copied, and nobody computes it. Half of the errors are
     far from the truth; they are seen first, and from them the near ones are learnt, which alone teach nothing.
     """
-    from srm_utils.tasks.worlds.countdown import legal_moves
+    from srm_utils.tasks.worlds.countdown_states import legal_moves
 
     sums = []
     for _ in range(rng.randint(6, 14)):

@@ -119,8 +119,9 @@ def rewrite(task: Task, problem: Problem, rng: Random) -> Item:
 
 def state_value(task: Task, problem: Problem, rng: Random) -> Item:
     """Countdown: can the target still be reached from a state on the way?"""
-    from srm_utils.tasks.worlds.countdown import legal_moves, value_prompt
-    from srm_utils.tasks.worlds.countdown import state_value as solvable
+    from srm_utils.tasks.worlds.countdown import value_prompt
+    from srm_utils.tasks.worlds.countdown_states import legal_moves
+    from srm_utils.tasks.worlds.countdown_states import state_value as solvable
 
     numbers, target = tuple(problem.facts["numbers"]), problem.facts["target"]
     for _ in range(rng.randint(0, len(numbers) - 2)):
@@ -130,8 +131,8 @@ def state_value(task: Task, problem: Problem, rng: Random) -> Item:
 
 def compare_moves(task: Task, problem: Problem, rng: Random) -> Item:
     """Countdown: which of two first moves still leads to the target?"""
-    from srm_utils.tasks.worlds.countdown import legal_moves
-    from srm_utils.tasks.worlds.countdown import state_value as solvable
+    from srm_utils.tasks.worlds.countdown_states import legal_moves
+    from srm_utils.tasks.worlds.countdown_states import state_value as solvable
 
     target = problem.facts["target"]
     kinds: dict[bool, list[str]] = {True: [], False: []}
